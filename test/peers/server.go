@@ -1,0 +1,96 @@
+// Java name servers and brokers.
+
+package peers
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+)
+
+// bootTime is generous: two JVMs on two busy cores.
+const bootTime = 60 * time.Second
+
+// Server is a Java name server or broker. It can be stopped or killed and started again on the same home.
+type Server struct {
+	*Process
+	Addr    string // where clients connect
+	HAAddr  string // a broker's replication port
+	Home    string // ROCKETMQ_HOME; the log is Home/server.log
+	Store   string // a broker's storePathRootDir
+	version string
+	class   string
+	t       testing.TB
+}
+
+// StartNamesrv starts a Java name server and waits until it serves.
+func StartNamesrv(t testing.TB, version string) *Server {
+	t.Helper()
+	port := Ports(t, 1)
+	s := &Server{
+		t: t, version: version, class: "org.apache.rocketmq.namesrv.NamesrvStartup",
+		Home: t.TempDir(), Addr: fmt.Sprintf("127.0.0.1:%d", port),
+	}
+	properties(t, s.conf(), map[string]string{
+		"listenPort":          strconv.Itoa(port),
+		"kvConfigPath":        filepath.Join(s.Home, "kvConfig.json"),
+		"rocketmqHome":        s.Home,
+		"bindAddress":         "127.0.0.1",
+		"serverWorkerThreads": "2",
+	})
+	s.Start()
+	return s
+}
+
+// StartBroker starts a Java broker with small files; props override. It waits until the broker has said that it serves.
+func StartBroker(t testing.TB, version, namesrv string, props map[string]string) *Server {
+	t.Helper()
+	port := Ports(t, 4) + 2
+	s := &Server{
+		t: t, version: version, class: "org.apache.rocketmq.broker.BrokerStartup", Home: t.TempDir(),
+	}
+	s.Store = filepath.Join(s.Home, "store")
+	all := map[string]string{
+		"brokerClusterName": "DefaultCluster", "brokerName": "broker-a", "brokerId": "0",
+		"namesrvAddr": namesrv, "listenPort": strconv.Itoa(port), "haListenPort": strconv.Itoa(port + 1),
+		"brokerIP1": "127.0.0.1", "brokerIP2": "127.0.0.1", "bindAddress": "127.0.0.1",
+		"storePathRootDir": s.Store, "storePathCommitLog": filepath.Join(s.Store, "commitlog"),
+		"mappedFileSizeCommitLog": "4194304", "mappedFileSizeConsumeQueue": "60000",
+		"maxMessageSize": "1048576", "diskMaxUsedSpaceRatio": "95", "fileReservedTime": "72",
+		"warmMapedFileEnable": "false", "transientStorePoolEnable": "false", "useEpollNativeSelector": "false",
+		"rocketmqHome": s.Home, "serverWorkerThreads": "4",
+	}
+	maps.Copy(all, props)
+	properties(t, s.conf(), all)
+	s.Addr = "127.0.0.1:" + all["listenPort"]
+	s.HAAddr = "127.0.0.1:" + all["haListenPort"]
+	s.Start()
+	return s
+}
+
+func (s *Server) conf() string { return filepath.Join(s.Home, "server.properties") }
+
+// Start starts the server, again after Stop or Kill.
+func (s *Server) Start() {
+	s.t.Helper()
+	s.Process = start(s.t, "java "+s.version+" "+s.class,
+		java(s.t, s.version, s.Home, "Serve", s.class, "-c", s.conf()))
+	s.t.Cleanup(func() {
+		if s.t.Failed() {
+			s.t.Logf("%s server.log\n%s", s.Name, s.logTail())
+		}
+	})
+	s.Await("boot success", bootTime)
+}
+
+func (s *Server) logTail() string {
+	b, _ := os.ReadFile(filepath.Join(s.Home, "server.log"))
+	if len(b) > 8000 {
+		b = b[len(b)-8000:]
+	}
+	return string(b)
+}
