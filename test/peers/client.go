@@ -41,14 +41,31 @@ type Client struct{ *Process }
 // Start starts a Peer program of a version (Clients49, All53, GoClient) with a subcommand and key=value arguments.
 func Start(t testing.TB, version, subcommand string, args ...string) *Client {
 	t.Helper()
+	return StartVia(t, nil, version, subcommand, args...)
+}
+
+// StartVia is Start behind a program that puts it elsewhere and then becomes it, such as `ip netns exec NAME`.
+func StartVia(t testing.TB, via []string, version, subcommand string, args ...string) *Client {
+	t.Helper()
 	name := fmt.Sprintf("%s %s %s", version, subcommand, strings.Join(args, " "))
+	var cmd *exec.Cmd
 	if version == GoClient {
-		cmd := exec.Command(goClient(t), append([]string{subcommand}, args...)...)
+		cmd = exec.Command(goClient(t), append([]string{subcommand}, args...)...)
 		cmd.Dir = t.TempDir()
-		return &Client{start(t, name, cmd)}
+	} else {
+		cmd = java(t, version, t.TempDir(), append([]string{"Peer", subcommand}, args...)...)
 	}
-	argv := append([]string{"Peer", subcommand}, args...)
-	return &Client{start(t, name, java(t, version, t.TempDir(), argv...))}
+	return &Client{start(t, name, behind(via, cmd))}
+}
+
+func behind(via []string, cmd *exec.Cmd) *exec.Cmd {
+	if len(via) == 0 {
+		return cmd
+	}
+	all := append(append(append([]string{}, via[1:]...), cmd.Path), cmd.Args[1:]...)
+	outer := exec.Command(via[0], all...)
+	outer.Env, outer.Dir = cmd.Env, cmd.Dir
+	return outer
 }
 
 // Run starts a Peer program, waits for its end and returns what it printed. The test fails if it did not end well.
@@ -125,10 +142,16 @@ func Bodies(events []Event) map[string]int {
 // Admin runs mqadmin of a version and returns what it printed on both streams, whatever its exit code.
 func Admin(t testing.TB, version string, args ...string) string {
 	t.Helper()
+	return AdminVia(t, nil, version, args...)
+}
+
+// AdminVia is Admin behind another program, as StartVia is Start.
+func AdminVia(t testing.TB, via []string, version string, args ...string) string {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	argv := append([]string{"Serve", "org.apache.rocketmq.tools.command.MQAdminStartup"}, args...)
-	full := java(t, version, t.TempDir(), argv...)
+	full := behind(via, java(t, version, t.TempDir(), argv...))
 	cmd := exec.CommandContext(ctx, full.Path, full.Args[1:]...)
 	cmd.Env, cmd.Dir = full.Env, full.Dir
 	in, err := cmd.StdinPipe()
