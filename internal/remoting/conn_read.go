@@ -1,0 +1,113 @@
+// The reading half of a connection: wait without a buffer, take one when bytes
+// are there, handle every whole frame in it, answer once.
+package remoting
+
+import (
+	"io"
+	"sync"
+
+	"rmqctl/internal/protocol"
+)
+
+const (
+	readSize = 64 << 10
+	keepSize = 1 << 20 // larger buffers are not pooled
+	// softBacklog: a peer with so much unread is not read from until it reads.
+	softBacklog = 4 << 20
+)
+
+type buffer struct{ b []byte }
+
+var (
+	readBuffers = sync.Pool{New: func() any { return &buffer{make([]byte, readSize)} }}
+	outBuffers  = sync.Pool{New: func() any { return &buffer{make([]byte, 0, 4<<10)} }}
+)
+
+func putOut(b *buffer) {
+	if cap(b.b) <= keepSize {
+		b.b = b.b[:0]
+		outBuffers.Put(b)
+	}
+}
+
+// read is the reader's loop. It never returns nil.
+func (c *Conn) read() error {
+	var buf *buffer
+	r, w := 0, 0 // buf.b[r:w] is not handled yet
+	defer func() {
+		if buf != nil && len(buf.b) == readSize {
+			readBuffers.Put(buf)
+		}
+	}()
+	for {
+		var n int
+		var err error
+		if buf, n, err = c.sock.read(buf, w); err != nil {
+			return err
+		}
+		if n == 0 {
+			return io.EOF
+		}
+		w += n
+		c.now = c.hub.clock.Now()
+		c.lastSeen.Store(c.now.UnixNano())
+		c.hub.stats.bytesIn.Add(int64(n))
+		need := 0
+		for {
+			if need, err = protocol.FrameLen(buf.b[r:w]); err != nil {
+				c.flush()
+				return err
+			}
+			if need == 0 || need > w-r {
+				break
+			}
+			if err = c.handle(buf.b[r : r+need]); err != nil {
+				c.flush()
+				return err
+			}
+			r += need
+		}
+		if c.hub.onBurst != nil {
+			c.hub.onBurst(c)
+		}
+		c.flush()
+		c.waitBacklog()
+		buf, r, w = rest(buf, r, w, need)
+	}
+}
+
+// rest makes room for the frame that buf[r:w] begins with, need bytes long (0:
+// not known yet). An empty buffer goes back to the pool.
+func rest(buf *buffer, r, w, need int) (*buffer, int, int) {
+	size := max(need, readSize)
+	switch {
+	case r == w && len(buf.b) == readSize:
+		readBuffers.Put(buf)
+		return nil, 0, 0
+	case r == w:
+		return nil, 0, 0 // a sized buffer has served
+	case len(buf.b) != size:
+		n := &buffer{}
+		if size == readSize {
+			n = readBuffers.Get().(*buffer)
+		} else {
+			n.b = make([]byte, size)
+		}
+		copy(n.b, buf.b[r:w])
+		if len(buf.b) == readSize {
+			readBuffers.Put(buf)
+		}
+		return n, 0, w - r
+	case r > 0:
+		copy(buf.b, buf.b[r:w])
+	}
+	return buf, 0, w - r
+}
+
+func (c *Conn) waitBacklog() {
+	c.wmu.Lock()
+	for c.backlogLocked() > softBacklog && c.werr == nil {
+		c.drained.Wait()
+	}
+	c.wmu.Unlock()
+}

@@ -1,0 +1,187 @@
+// One request under way and its answer.
+package remoting
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"sync/atomic"
+	"time"
+
+	"rmqctl/internal/protocol"
+)
+
+// Exchange is a request in a handler's hands. It, the request and every []byte
+// reached from them belong to the router again when the handler returns, unless
+// it called Hold.
+type Exchange struct {
+	Conn     *Conn
+	Request  *protocol.Command
+	Received time.Time // when the burst that held it was read
+
+	answer  Pending
+	scratch any // *Resp of the route
+	held    bool
+}
+
+// Version is the sender's version ordinal, Language its language.
+func (x *Exchange) Version() int32              { return x.answer.version }
+func (x *Exchange) Language() protocol.Language { return x.answer.language }
+
+// Oneway says that no answer will be sent.
+func (x *Exchange) Oneway() bool { return x.answer.oneway }
+
+// Status sets the code of an answer that carries a header too (pull: 19, send: 10).
+func (x *Exchange) Status(code int32) { x.answer.Status(code) }
+
+// Remark sets the answer's remark.
+func (x *Exchange) Remark(s string) { x.answer.Remark(s) }
+
+// Set adds a field to the answer beside the typed header.
+func (x *Exchange) Set(k, v string) { x.answer.Set(k, v) }
+
+// ReplyBody sets the answer's body. The slices are read when the handler
+// returns, or in Pending.Reply, and not kept.
+func (x *Exchange) ReplyBody(b ...[]byte) { x.answer.ReplyBody(b...) }
+
+// Hold says that the answer comes later, from any goroutine. The router then
+// leaves x and the request header to the caller for good. On a fast route the
+// bytes still lie in the reader's buffer: []byte fields and the body end with
+// the handler, and Request is nil from here on.
+func (x *Exchange) Hold() *Pending {
+	x.held = true
+	if x.answer.route.fast {
+		x.Request = nil
+	}
+	return &x.answer
+}
+
+// Response returns the route's own answer header, zeroed, for handlers that
+// must not allocate: return it or leave it.
+func Response[Resp any](x *Exchange) *Resp {
+	r := x.scratch.(*Resp)
+	*r = *new(Resp)
+	return r
+}
+
+// Pending is an answer that is owed. Its setters are for the goroutine that
+// will call Reply.
+type Pending struct {
+	conn     *Conn
+	route    *route
+	opaque   int32
+	version  int32
+	status   int32
+	language protocol.Language
+	encoding protocol.Encoding
+	oneway   bool
+	done     atomic.Bool
+	remark   string
+	fields   protocol.Fields
+	body     [][]byte
+	body0    [1][]byte
+}
+
+// Conn is the connection the answer is owed to.
+func (p *Pending) Conn() *Conn       { return p.conn }
+func (p *Pending) Status(code int32) { p.status = code }
+func (p *Pending) Remark(s string)   { p.remark = s }
+func (p *Pending) Set(k, v string)   { p.fields.Set(k, v) }
+func (p *Pending) Version() int32    { return p.version }
+func (p *Pending) Gone() bool        { return isClosed(p.conn.closed) }
+func (p *Pending) ReplyBody(bodies ...[]byte) {
+	if len(bodies) == 1 {
+		p.body0[0] = bodies[0]
+		p.body = p.body0[:]
+		return
+	}
+	p.body = append([][]byte(nil), bodies...)
+}
+
+func isClosed(ch <-chan struct{}) bool {
+	select {
+	case <-ch:
+		return true
+	default:
+		return false
+	}
+}
+
+// Reply answers: with header (a pointer to the call's response struct, or nil)
+// or, if err is not nil, with its status and words. Only the first call counts.
+// The write happens soon on another goroutine; see Burst for who has many.
+func (p *Pending) Reply(header any, err error) {
+	if p.put(header, err) {
+		p.conn.hub.later(p.conn)
+	}
+}
+
+// put appends the answer to the connection's out-buffer.
+func (p *Pending) put(header any, err error) bool {
+	if p.done.Swap(true) {
+		return false
+	}
+	h := protocol.Header{}
+	if err == nil && header != nil {
+		if t := reflect.TypeOf(header); t != p.route.resp {
+			err = fmt.Errorf("answer to %s is a %v, want %v", p.route.name, t, p.route.resp)
+		} else {
+			h = protocol.HeaderOf(header)
+		}
+	}
+	return p.write(h, err)
+}
+
+func (p *Pending) write(h protocol.Header, err error) bool {
+	p.route.count(p, err)
+	if p.oneway {
+		return false
+	}
+	hub := p.conn.hub
+	cmd := protocol.Command{
+		Code: p.status, Language: hub.language, Version: hub.version, Opaque: p.opaque,
+		Flag: protocol.FlagResponse, Remark: p.remark, Fields: p.fields, Encoding: p.encoding,
+	}
+	body := p.body
+	if err != nil {
+		cmd.Code, cmd.Remark = failure(err)
+		body = nil
+	}
+	werr := p.conn.append(&cmd, h, body)
+	if errors.Is(werr, protocol.ErrFrameTooLarge) {
+		cmd.Code, cmd.Remark, cmd.Fields = protocol.SystemError, "the response is too large", protocol.Fields{}
+		werr = p.conn.append(&cmd, protocol.Header{}, nil)
+	}
+	return werr == nil
+}
+
+// failure is what the peer is told of err.
+func failure(err error) (int32, string) {
+	var e *protocol.Error
+	if errors.As(err, &e) {
+		return e.Status, e.Remark
+	}
+	return protocol.SystemError, err.Error()
+}
+
+// Burst gathers answers that one goroutine gives in a row: Flush writes once
+// per connection. The zero value is ready. For a committer that answers all
+// requests of one flush.
+type Burst struct{ conns []*Conn }
+
+// Reply is Pending.Reply without the write.
+func (b *Burst) Reply(p *Pending, header any, err error) {
+	if p.put(header, err) && !p.conn.bursting.Swap(true) {
+		b.conns = append(b.conns, p.conn)
+	}
+}
+
+// Flush writes what was answered. It never waits for a peer.
+func (b *Burst) Flush() {
+	for i, c := range b.conns {
+		c.bursting.Store(false) // before the flush, as in hub.flusher
+		c.flush()
+		b.conns[i] = nil
+	}
+	b.conns = b.conns[:0]
+}
