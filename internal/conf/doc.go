@@ -21,20 +21,21 @@ func (s Set) Markdown() string {
 		}
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", cell(k.title()), cell(k.Default), cell(k.Type), yes(k.Live), cell(k.Doc))
 	}
-	b.WriteString(s.markdownNoUse())
+	b.WriteString(s.markdownNoUse("Known, without effect", false))
+	b.WriteString(s.markdownNoUse("Refused unless they have their default", true))
 	return strings.TrimPrefix(b.String(), "\n")
 }
 
-func (s Set) markdownNoUse() string {
+func (s Set) markdownNoUse(title string, refused bool) string {
 	var b strings.Builder
 	for _, k := range s {
-		if k.NoUse == "" {
+		if k.NoUse == "" || k.refused != refused {
 			continue
 		}
 		if b.Len() == 0 {
-			b.WriteString("\n### Known, without effect\n\n| key | why |\n|---|---|\n")
+			fmt.Fprintf(&b, "\n### %s\n\n| key | default | why |\n|---|---|---|\n", title)
 		}
-		fmt.Fprintf(&b, "| %s | %s |\n", cell(k.title()), cell(k.NoUse))
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", cell(k.title()), cell(k.Default), cell(k.NoUse))
 	}
 	return b.String()
 }

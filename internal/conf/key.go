@@ -27,6 +27,7 @@ type Key struct {
 	Env     string   // environment variable that gives it a value when no file does
 
 	low, high int64 // bounds of a number
+	refused   bool  // NoUse, and any value but the default is an error
 	set       func(text string) error
 	get       func() string
 }
@@ -42,6 +43,18 @@ func (k *Key) FromEnv(name string) *Key { k.Env = name; return k }
 
 // Range bounds a number, both ends included.
 func (k *Key) Range(low, high int64) *Key { k.low, k.high = low, high; return k }
+
+// Check adds a test that a value has to pass as well.
+func (k *Key) Check(test func(value string) error) *Key {
+	set := k.set
+	k.set = func(s string) error {
+		if err := test(s); err != nil {
+			return err
+		}
+		return set(s)
+	}
+	return k
+}
 
 // String is a text; blanks around it are dropped, as RocketMQ does.
 func String(field *string, name, def, doc string) *Key {
@@ -144,6 +157,30 @@ func Known(name, def, why string) *Key {
 	k.set = func(s string) error { value = s; return nil }
 	k.get = func() string { return value }
 	return k
+}
+
+// Unserved is a key of RocketMQ that asks for something this program does not do, and would be dangerous to ignore:
+// any value but the default is refused.
+func Unserved(name, def, why string) *Key {
+	k := Known(name, def, why)
+	k.refused = true
+	k.set = func(s string) error {
+		if !strings.EqualFold(s, def) {
+			return fmt.Errorf("only %q is served: %s", def, why)
+		}
+		return nil
+	}
+	return k
+}
+
+// Knowns makes Known rows of "name=default name=default", which share a reason.
+func Knowns(why, pairs string) Set {
+	var rows Set
+	for _, pair := range strings.Fields(pairs) {
+		name, def, _ := strings.Cut(pair, "=")
+		rows = append(rows, Known(name, def, why))
+	}
+	return rows
 }
 
 // Section puts a heading over rows.

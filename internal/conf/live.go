@@ -40,18 +40,15 @@ type Warning struct {
 
 func (w Warning) String() string { return (&Error{w.Prop, errors.New(w.Text)}).Error() }
 
-// Finding is what Lint says about settings that are fine one by one but not together.
+// Finding is what there is to say about settings that are fine one by one.
 type Finding struct {
 	Key   string
 	Text  string
-	Fatal bool
+	Fatal bool // the configuration is refused
 }
 
-// A configuration may have either of these methods; both are called on the finished copy, Complete first.
-type (
-	completer interface{ Complete() }       // fills what was left empty from other fields
-	linter    interface{ Lint() []Finding } // a fatal finding refuses the configuration
-)
+// finisher is a configuration that fills what was left empty from other fields and says what does not go together.
+type finisher interface{ Finish() []Finding }
 
 // Live is a configuration that may change while it is read: readers Load a snapshot, Update swaps it.
 type Live[T any] struct {
@@ -77,7 +74,7 @@ func NewLive[T any](keys func(*T) Set, layers ...[]Prop) (*Live[T], []Warning, e
 	for _, layer := range layers {
 		a.apply(layer)
 	}
-	found, err := finish(c, a.origin, set)
+	found, err := finish(c, set, a.origin)
 	a.warnings = append(a.warnings, found...)
 	if err := errors.Join(append(a.errs, err)...); err != nil {
 		return nil, a.warnings, err
@@ -123,7 +120,7 @@ func (l *Live[T]) Update(values map[string]string) error {
 			changed = append(changed, key)
 		}
 	}
-	if _, err := finish(&next, nil, set); err != nil {
+	if _, err := finish(&next, set, nil); err != nil {
 		errs = append(errs, err)
 	}
 	if len(errs) > 0 {
@@ -144,7 +141,7 @@ func (l *Live[T]) changeLocked(set Set, name, value string) (key string, changed
 	if !ok {
 		return name, false, fmt.Errorf("unknown key%s", didYouMean(set.Nearest(name)))
 	}
-	if k.NoUse != "" {
+	if k.NoUse != "" && !k.refused {
 		return k.Name, false, fmt.Errorf("known, has no effect: %s", k.NoUse)
 	}
 	old := k.get()
@@ -157,18 +154,19 @@ func (l *Live[T]) changeLocked(set Set, name, value string) (key string, changed
 	return k.Name, changed, nil
 }
 
-// Values are all settings as text: acting ones as they are, ignored and unknown ones as they were given.
+// Values are all settings as text: acting ones as they are, then those without effect and unknown ones if they were given.
 func (l *Live[T]) Values() []Prop {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	c := *l.current.Load()
 	var props []Prop
 	for _, k := range l.keys(&c) {
-		v, given := l.ignored[k.Name]
-		if !given {
-			v = k.get()
+		if k.NoUse == "" {
+			props = append(props, Prop{Key: k.Name, Value: k.get()})
 		}
-		props = append(props, Prop{Key: k.Name, Value: v})
+	}
+	for _, name := range sortedKeys(l.ignored) {
+		props = append(props, Prop{Key: name, Value: l.ignored[name]})
 	}
 	return append(props, l.unknown...)
 }
@@ -250,7 +248,7 @@ func (a *applier) apply(layer []Prop) {
 }
 
 func (a *applier) set1(k *Key, p Prop) {
-	if k.NoUse != "" {
+	if k.NoUse != "" && !k.refused {
 		a.warn(p, "known, has no effect: "+k.NoUse)
 	}
 	v := strings.TrimSpace(p.Value)
@@ -264,17 +262,14 @@ func (a *applier) set1(k *Key, p Prop) {
 
 func (a *applier) warn(p Prop, text string) { a.warnings = append(a.warnings, Warning{p, text}) }
 
-// finish completes and lints a configuration; origin tells where a key was written.
-func finish(c any, origin map[*Key]Prop, set Set) (warnings []Warning, err error) {
-	if x, ok := c.(completer); ok {
-		x.Complete()
-	}
-	x, ok := c.(linter)
+// finish completes a configuration; origin tells where a key was written.
+func finish(c any, set Set, origin map[*Key]Prop) (warnings []Warning, err error) {
+	x, ok := c.(finisher)
 	if !ok {
 		return nil, nil
 	}
 	var errs []error
-	for _, f := range x.Lint() {
+	for _, f := range x.Finish() {
 		p := Prop{Key: f.Key}
 		if k, ok := set.Find(f.Key); ok && origin[k].Key != "" {
 			p = origin[k]

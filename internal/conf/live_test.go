@@ -39,17 +39,15 @@ func (c *sample) keys() Set {
 			Hours(&c.Keep, "fileReservedTime", 72*time.Hour, "Keep.").IsLive(),
 			Float(&c.Ratio, "ratio", 0.8, "Ratio.").Range(0, 1).IsLive(),
 			Known("useEpollNativeSelector", "false", "Go chooses"),
+			Unserved("aclEnable", "false", "there is no access control"),
 		))
 }
 
-func (c *sample) Complete() {
+func (c *sample) Finish() []Finding {
+	var f []Finding
 	if c.HAPort == 0 {
 		c.HAPort = c.Port + 1
 	}
-}
-
-func (c *sample) Lint() []Finding {
-	var f []Finding
 	if c.HAPort == c.Port {
 		f = append(f, Finding{"haListenPort", "same as listenPort", true})
 	}
@@ -117,7 +115,8 @@ fileReservedTime=-1
 ratio=1.5
 brokerRole=SYNC_MASTR
 mapedFileSizeCommitLog=99999999999999999999
-haListenPort=`)
+haListenPort=
+aclEnable=true`)
 	want := `b.conf:1: listenPort: 70000 is not between 1 and 65535
 b.conf:2: sync: "yes" is neither true nor false
 b.conf:3: flushIntervalCommitLog: "5s" is not a whole number
@@ -125,7 +124,8 @@ b.conf:4: fileReservedTime: -1 is not between 0 and 2562047
 b.conf:5: ratio: 1.5 is not between 0 and 1
 b.conf:6: brokerRole: "SYNC_MASTR" is not one of ASYNC_MASTER, SYNC_MASTER, SLAVE; did you mean SYNC_MASTER?
 b.conf:7: mapedFileSizeCommitLog: 99999999999999999999 is not between 0 and 9223372036854775807
-b.conf:8: haListenPort: "" is not a whole number`
+b.conf:8: haListenPort: "" is not a whole number
+b.conf:9: aclEnable: only "false" is served: there is no access control`
 	if err == nil || err.Error() != want {
 		t.Errorf("%v", err)
 	}
@@ -198,7 +198,8 @@ func TestMarkdownListsActingKeysBySectionAndTheRestBelow(t *testing.T) {
 	for _, want := range []string{
 		"### Identity\n\n| key | default | unit | live | meaning |\n|---|---|---|---|---|\n| brokerName |  | text |  | Name. |\n",
 		"### Store\n", `| mappedFileSizeCommitLog (also mapedFileSizeCommitLog) | 1073741824 | bytes |  | Size \| of a file. |`,
-		"| fileReservedTime | 72 | h | yes | Keep. |", "### Known, without effect\n\n| key | why |\n|---|---|\n| useEpollNativeSelector | Go chooses |\n",
+		"| fileReservedTime | 72 | h | yes | Keep. |", "### Known, without effect\n\n| key | default | why |\n|---|---|---|\n| useEpollNativeSelector | false | Go chooses |\n",
+		"### Refused unless they have their default\n\n| key | default | why |\n|---|---|---|\n| aclEnable | false | there is no access control |\n",
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("no %q in\n%s", want, got)
