@@ -320,8 +320,25 @@ func (s *scanner) skip(depth int) bool {
 		}
 		return true
 	}
+	if s.peek() == '"' {
+		return s.skipStr()
+	}
 	_, _, ok := s.scalar()
 	return ok
+}
+
+// skipStr is str that leaves the bytes as they are.
+func (s *scanner) skipStr() bool {
+	for i := s.i + 1; i < len(s.b); i++ {
+		switch s.b[i] {
+		case '\\':
+			i++
+		case '"':
+			s.i = i + 1
+			return true
+		}
+	}
+	return false
 }
 
 // parseInt reads a decimal int64 without allocating.
