@@ -7,7 +7,8 @@ package filter
 import (
 	"slices"
 	"strings"
-	"unicode/utf16"
+
+	"rmqctl/internal/message"
 )
 
 // Tags is the set of tag codes a subscription accepts. The zero value accepts everything.
@@ -58,20 +59,11 @@ func Of(names []string, sent []int32) Tags {
 	}
 	codes := make([]int64, 0, len(names)+len(sent))
 	for _, name := range names {
-		codes = append(codes, int64(Hash(name)))
+		codes = append(codes, message.TagHash(name))
 	}
 	for _, code := range sent {
 		codes = append(codes, int64(code))
 	}
 	slices.Sort(codes)
 	return Tags{codes: slices.Compact(codes)}
-}
-
-// Hash is Java's String.hashCode: over UTF-16 units, wrapping in 32 bits.
-func Hash(s string) int32 {
-	var h int32
-	for _, unit := range utf16.Encode([]rune(s)) {
-		h = 31*h + int32(unit)
-	}
-	return h
 }

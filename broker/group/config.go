@@ -1,0 +1,96 @@
+// Package group keeps what the broker knows of producer and consumer groups: their configuration
+// (config/subscriptionGroup.json), the clients that are connected for them, and who holds which order lock.
+package group
+
+import (
+	"fmt"
+	"time"
+
+	"rmqctl/internal/jsonfile"
+	"rmqctl/internal/protocol"
+	"rmqctl/internal/vfs"
+)
+
+// Configs is the set of group configurations; values are never changed in place. Safe for concurrent use.
+type Configs struct {
+	jsonfile.Table[*protocol.SubscriptionGroupConfig]
+}
+
+// New is the configuration a group has when nobody made one.
+func New(name string) *protocol.SubscriptionGroupConfig {
+	return &protocol.SubscriptionGroupConfig{
+		GroupName:                      name,
+		ConsumeEnable:                  true,
+		ConsumeFromMinEnable:           true,
+		ConsumeBroadcastEnable:         true,
+		RetryQueueNums:                 1,
+		RetryMaxTimes:                  16,
+		BrokerID:                       0,
+		WhichBrokerWhenConsumeSlowly:   1,
+		NotifyConsumerIdsChangedEnable: true,
+	}
+}
+
+// systemGroups are there from the start, whether or not groups are made by themselves.
+var systemGroups = []string{
+	"TOOLS_CONSUMER", "FILTERSRV_CONSUMER", "SELF_TEST_C_GROUP", "CID_ONS-HTTP-PROXY", "CID_ONSAPI_PULL",
+	"CID_ONSAPI_PERMISSION", "CID_ONSAPI_OWNER", "CID_RMQ_SYS_TRANS",
+}
+
+// AddSystem puts the system groups that are missing.
+func (c *Configs) AddSystem(now time.Time) {
+	for _, name := range systemGroups {
+		c.PutNew(name, New(name), now)
+	}
+}
+
+// Find is the group's configuration; with create a missing one is made, and isNew says the file must be saved.
+func (c *Configs) Find(name string, create bool, now time.Time) (g *protocol.SubscriptionGroupConfig, isNew bool) {
+	if g, ok := c.Get(name); ok {
+		return g, false
+	}
+	if !create {
+		return nil, false
+	}
+	return c.PutNew(name, New(name), now)
+}
+
+// Load fills the set from the file; a missing file leaves it empty.
+func (c *Configs) Load(fsys vfs.FS, name string) error {
+	_, err := jsonfile.Load(fsys, name, func(b []byte) error {
+		rows, version, err := Decode(b)
+		if err == nil {
+			c.Replace(rows, version)
+		}
+		return err
+	})
+	return err
+}
+
+// Save writes the file if anything changed since the last Save.
+func (c *Configs) Save(fsys vfs.FS, name string) error { return c.Table.Save(fsys, name, Encode) }
+
+// Decode reads RocketMQ's text, the one of the file and of GET_ALL_SUBSCRIPTIONGROUP_CONFIG.
+func Decode(b []byte) (map[string]*protocol.SubscriptionGroupConfig, jsonfile.Version, error) {
+	var w protocol.SubscriptionGroupTable
+	if err := protocol.DecodeJSON(b, &w); err != nil {
+		return nil, jsonfile.Version{}, err
+	}
+	rows := make(map[string]*protocol.SubscriptionGroupConfig, len(w.Groups))
+	for name, g := range w.Groups {
+		if g == nil {
+			return nil, jsonfile.Version{}, fmt.Errorf("group table: %q has no configuration", name)
+		}
+		g.GroupName = name
+		rows[name] = g
+	}
+	return rows, jsonfile.Version{Counter: w.DataVersion.Counter, Timestamp: w.DataVersion.Timestamp}, nil
+}
+
+// Encode writes RocketMQ's text, compact.
+func Encode(rows map[string]*protocol.SubscriptionGroupConfig, v jsonfile.Version) ([]byte, error) {
+	return protocol.EncodeJSON(&protocol.SubscriptionGroupTable{
+		DataVersion: protocol.DataVersion{Counter: v.Counter, Timestamp: v.Timestamp},
+		Groups:      rows,
+	})
+}
