@@ -167,9 +167,13 @@ func (b *Bed) Down() error {
 	return errors.Join(err, os.Remove(b.dir+".lock"))
 }
 
+// Via is the command prefix that puts a program into a member's namespace ("operator" or a node's name) and becomes it.
+func (b *Bed) Via(member string) []string { return []string{"ip", "netns", "exec", b.ns(member)} }
+
 // Command is a program in the operator's namespace, with the operator's home and name resolution. The caller runs it.
 func (b *Bed) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, "ip", append([]string{"netns", "exec", b.ns(operator), name}, args...)...)
+	via := append(b.Via(operator), name)
+	cmd := exec.CommandContext(ctx, via[0], append(via[1:], args...)...)
 	cmd.Env = append(os.Environ(), "HOME="+b.Home(), "SSH_AUTH_SOCK=", "XDG_CONFIG_HOME=", "XDG_CACHE_HOME=", "XDG_STATE_HOME=")
 	cmd.Dir = b.Home()
 	cmd.WaitDelay = 5 * time.Second

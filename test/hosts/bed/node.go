@@ -90,7 +90,8 @@ func (n *Node) personalise(ctx context.Context) error {
 		"etc/hosts":      "127.0.0.1\tlocalhost\n127.0.1.1\t" + n.Name + "\n\n::1\tlocalhost ip6-localhost ip6-loopback\n",
 		"etc/machine-id": fmt.Sprintf("%x\n", machine),
 	} {
-		if err := os.WriteFile(filepath.Join(root, path), []byte(text), 0o644); err != nil {
+		path = filepath.Join(root, path)
+		if err := errors.Join(os.WriteFile(path, []byte(text), 0o644), os.Chmod(path, 0o644)); err != nil {
 			return err
 		}
 	}
