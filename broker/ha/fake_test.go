@@ -1,0 +1,147 @@
+package ha
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"testing"
+	"time"
+)
+
+// memLog is a log in memory: the replication door of a store and nothing else.
+type memLog struct {
+	segment int64
+
+	mu    sync.Mutex
+	min   int64
+	data  []byte // from base on
+	base  int64
+	grown chan struct{}
+}
+
+func newLog(segment int64) *memLog { return &memLog{segment: segment, grown: make(chan struct{})} }
+
+// logFrom is a log whose older segments were deleted.
+func logFrom(segment, base int64) *memLog {
+	l := newLog(segment)
+	l.min, l.base = base, base
+	return l
+}
+
+func (l *memLog) append(b []byte) int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.data = append(l.data, b...)
+	close(l.grown)
+	l.grown = make(chan struct{})
+	return l.base + int64(len(l.data))
+}
+
+func (l *memLog) MinPhysical() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.min
+}
+
+func (l *memLog) MaxPhysical() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.base + int64(len(l.data))
+}
+
+func (l *memLog) ReadLog(off int64, buf []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	end := l.base + int64(len(l.data))
+	if off < l.min || off > end {
+		return 0, errors.New("outside of the log")
+	}
+	if left := l.segment - off%l.segment; int64(len(buf)) > left {
+		buf = buf[:left]
+	}
+	return copy(buf, l.data[off-l.base:]), nil
+}
+
+func (l *memLog) WaitPhysical(ctx context.Context, beyond int64) error {
+	for {
+		l.mu.Lock()
+		end, grown := l.base+int64(len(l.data)), l.grown
+		l.mu.Unlock()
+		if end > beyond {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-grown:
+		}
+	}
+}
+
+func (l *memLog) AppendRaw(off int64, b []byte) error {
+	l.mu.Lock()
+	if len(l.data) == 0 && l.base == 0 {
+		l.base = off
+		l.min = off / l.segment * l.segment
+	}
+	end := l.base + int64(len(l.data))
+	l.mu.Unlock()
+	if off != end {
+		return fmt.Errorf("append at %d, the log ends at %d", off, end)
+	}
+	l.append(b)
+	return nil
+}
+
+func (l *memLog) bytes() []byte {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return bytes.Clone(l.data)
+}
+
+// serve starts a master on a loopback port and returns it with its address.
+func serve(t *testing.T, o MasterOptions) (*Master, string) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := NewMaster(o)
+	served := make(chan error, 1)
+	go func() { served <- m.Serve(ln) }()
+	t.Cleanup(func() {
+		m.Close()
+		if err := <-served; err != nil {
+			t.Errorf("serve: %v", err)
+		}
+	})
+	return m, ln.Addr().String()
+}
+
+func follow(t *testing.T, addr string, o SlaveOptions) *Slave {
+	t.Helper()
+	s := NewSlave(o)
+	t.Cleanup(func() { s.Close() })
+	s.SetMaster(addr)
+	return s
+}
+
+// until waits for a condition that the other side brings about; it fails only when that is hopeless.
+func until(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); !holds(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+// await is Await as a channel.
+func await(m *Master, next int64, timeout time.Duration) <-chan Status {
+	c := make(chan Status, 1)
+	m.Await(next, timeout, func(s Status) { c <- s })
+	return c
+}
