@@ -38,6 +38,7 @@ type Service struct {
 	Exec        []string `json:"exec"`
 	Env         []string `json:"env"` // KEY=value; RMQ_SPEC among them
 	Dir         string   `json:"dir"`
+	User        string   `json:"user,omitempty"` // switched to when the agent is root
 	Log         string   `json:"log"` // standard output and error are appended here
 	Notify      bool     `json:"notify"`
 	StartLimit  string   `json:"start_limit"` // Go duration; the process's EXTEND_TIMEOUT_USEC moves it
@@ -95,6 +96,14 @@ func (s Supervisor) Stop(unit string, limit time.Duration) Command {
 		return Command{Argv: []string{"@unit-stop", unit, s.UnitPath(unit)}, Limit: limit}
 	}
 	return Command{Argv: []string{"systemctl", "stop", "--", unit}, Limit: limit}
+}
+
+// Kill ends the unit's process at once, as a power cut would. Only an operator who asks for it by name gets it.
+func (s Supervisor) Kill(unit string) Command {
+	if s.Builtin {
+		return Command{Argv: []string{"@unit-kill", unit, s.UnitPath(unit)}, Limit: 10 * time.Second}
+	}
+	return Command{Argv: []string{"systemctl", "kill", "--signal=SIGKILL", "--", unit}}
 }
 
 // Reload makes the supervisor read its unit files again.
