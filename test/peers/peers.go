@@ -30,7 +30,10 @@ const (
 	All53     = "5.3.3" // name server, broker, client, mqadmin
 )
 
-// GoClient is the version name under which Client starts the rocketmq-client-go program.
+// Ours is the version name of this repository's own program: RMQCTL, or built from the tree.
+const Ours = "rmqctl"
+
+// GoClient is the version name under which Start starts the rocketmq-client-go program.
 const GoClient = "client-go"
 
 // Need skips the test when what it needs is not on this machine, and fails it in CI.
@@ -47,7 +50,7 @@ func Need(t testing.TB, versions ...string) {
 }
 
 func missing(version string) error {
-	if version == GoClient {
+	if version == GoClient || version == Ours {
 		_, err := exec.LookPath("go")
 		return err
 	}
@@ -123,6 +126,33 @@ func goClient(t testing.TB) string {
 		return cmd
 	})
 	return filepath.Join(out, "goclient")
+}
+
+var ours struct {
+	sync.Once
+	path string
+	err  error
+}
+
+// rmqctl is our program: RMQCTL, as make has built it, or built once for this test binary.
+func rmqctl(t testing.TB) string {
+	t.Helper()
+	if path := os.Getenv("RMQCTL"); path != "" {
+		return path
+	}
+	ours.Do(func() {
+		ours.path = filepath.Join(cacheDir(), "rmqctl-peers", "rmqctl")
+		cmd := exec.Command("go", "build", "-o", ours.path, "./cmd/rmqctl")
+		cmd.Dir = root(t)
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			ours.err = fmt.Errorf("build rmqctl: %w\n%s", err, out)
+		}
+	})
+	if ours.err != nil {
+		t.Fatal(ours.err)
+	}
+	return ours.path
 }
 
 // built returns the folder that holds what make produced from exactly these sources.

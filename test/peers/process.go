@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -50,10 +51,20 @@ func start(t testing.TB, name string, cmd *exec.Cmd) *Process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Start(); err != nil {
+	started := make(chan error)
+	go func() {
+		// The signal that ends a child with its parent is tied to the thread that started it: this one stays.
+		runtime.LockOSThread()
+		dieWithParent(cmd)
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			p.read(out)
+		}
+	}()
+	if err := <-started; err != nil {
 		t.Fatalf("start %s: %v", name, err)
 	}
-	go p.read(out)
 	t.Cleanup(func() {
 		p.Kill()
 		if t.Failed() {

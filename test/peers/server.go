@@ -1,4 +1,4 @@
-// Java name servers and brokers.
+// Name servers and brokers: Java's, and ours as the program that a user runs.
 
 package peers
 
@@ -6,33 +6,39 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
 )
 
+const (
+	namesrvClass = "org.apache.rocketmq.namesrv.NamesrvStartup"
+	brokerClass  = "org.apache.rocketmq.broker.BrokerStartup"
+)
+
 // bootTime is generous: two JVMs on two busy cores.
 const bootTime = 60 * time.Second
 
-// Server is a Java name server or broker. It can be stopped or killed and started again on the same home.
+// Server is a name server or broker. It can be stopped or killed and started again on the same home.
 type Server struct {
 	*Process
 	Addr    string // where clients connect
 	HAAddr  string // a broker's replication port
-	Home    string // ROCKETMQ_HOME; the log is Home/server.log
+	Home    string // ROCKETMQ_HOME; a Java server's log is Home/server.log, ours is its stdout
 	Store   string // a broker's storePathRootDir
 	version string
 	class   string
 	t       testing.TB
 }
 
-// StartNamesrv starts a Java name server and waits until it serves.
+// StartNamesrv starts a name server of a version and waits until it serves.
 func StartNamesrv(t testing.TB, version string) *Server {
 	t.Helper()
 	port := Ports(t, 1)
 	s := &Server{
-		t: t, version: version, class: "org.apache.rocketmq.namesrv.NamesrvStartup",
+		t: t, version: version, class: namesrvClass,
 		Home: t.TempDir(), Addr: fmt.Sprintf("127.0.0.1:%d", port),
 	}
 	properties(t, s.conf(), map[string]string{
@@ -46,25 +52,26 @@ func StartNamesrv(t testing.TB, version string) *Server {
 	return s
 }
 
-// StartBroker starts a Java broker with small files; props override. It waits until the broker has said that it serves.
+// StartBroker starts a broker of a version with small files; props override. It waits until the broker has said that it serves.
 func StartBroker(t testing.TB, version, namesrv string, props map[string]string) *Server {
 	t.Helper()
 	port := Ports(t, 4) + 2
 	s := &Server{
-		t: t, version: version, class: "org.apache.rocketmq.broker.BrokerStartup", Home: t.TempDir(),
+		t: t, version: version, class: brokerClass, Home: t.TempDir(),
 	}
-	s.Store = filepath.Join(s.Home, "store")
 	all := map[string]string{
 		"brokerClusterName": "DefaultCluster", "brokerName": "broker-a", "brokerId": "0",
 		"namesrvAddr": namesrv, "listenPort": strconv.Itoa(port), "haListenPort": strconv.Itoa(port + 1),
 		"brokerIP1": "127.0.0.1", "brokerIP2": "127.0.0.1", "bindAddress": "127.0.0.1",
-		"storePathRootDir": s.Store, "storePathCommitLog": filepath.Join(s.Store, "commitlog"),
+		"storePathRootDir":        filepath.Join(s.Home, "store"),
 		"mappedFileSizeCommitLog": "4194304", "mappedFileSizeConsumeQueue": "60000",
 		"maxMessageSize": "1048576", "diskMaxUsedSpaceRatio": "95", "fileReservedTime": "72",
 		"warmMapedFileEnable": "false", "transientStorePoolEnable": "false", "useEpollNativeSelector": "false",
 		"rocketmqHome": s.Home, "serverWorkerThreads": "4",
 	}
 	maps.Copy(all, props)
+	s.Store = all["storePathRootDir"]
+	all["storePathCommitLog"] = filepath.Join(s.Store, "commitlog")
 	properties(t, s.conf(), all)
 	s.Addr = "127.0.0.1:" + all["listenPort"]
 	s.HAAddr = "127.0.0.1:" + all["haListenPort"]
@@ -77,14 +84,27 @@ func (s *Server) conf() string { return filepath.Join(s.Home, "server.properties
 // Start starts the server, again after Stop or Kill.
 func (s *Server) Start() {
 	s.t.Helper()
-	s.Process = start(s.t, "java "+s.version+" "+s.class,
-		java(s.t, s.version, s.Home, "Serve", s.class, "-c", s.conf()))
+	s.Process = start(s.t, s.version+" "+s.class, s.command())
 	s.t.Cleanup(func() {
-		if s.t.Failed() {
+		if s.t.Failed() && s.version != Ours {
 			s.t.Logf("%s server.log\n%s", s.Name, s.logTail())
 		}
 	})
 	s.Await("boot success", bootTime)
+}
+
+func (s *Server) command() *exec.Cmd {
+	if s.version != Ours {
+		return java(s.t, s.version, s.Home, "Serve", s.class, "-c", s.conf())
+	}
+	what := "broker"
+	if s.class == namesrvClass {
+		what = "namesrv"
+	}
+	cmd := exec.Command(rmqctl(s.t), what, "-c", s.conf())
+	cmd.Dir = s.Home
+	cmd.Env = environ("NAMESRV_ADDR", "NOTIFY_SOCKET")
+	return cmd
 }
 
 func (s *Server) logTail() string {

@@ -1,0 +1,59 @@
+// Package compat proves our servers with other people's programs: the Java clients, mqadmin, name server and broker of
+// RocketMQ 4.9 and 5.x, and rocketmq-client-go.
+package compat
+
+import (
+	"sort"
+	"testing"
+	"time"
+
+	"rmqctl/test/peers"
+)
+
+const bootTime = time.Minute
+
+// until waits for a condition that another process brings about.
+func until(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for end := time.Now().Add(bootTime); !holds(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+// bodies lists the bodies of one kind of event, sorted, as often as they occur.
+func bodies(events []peers.Event, kind string) []string {
+	var all []string
+	for _, e := range peers.Of(events, kind) {
+		all = append(all, e.Body)
+	}
+	sort.Strings(all)
+	return all
+}
+
+// same fails unless got holds what want holds: nothing lost, nothing twice, nothing else.
+func same(t *testing.T, what string, want, got []string) {
+	t.Helper()
+	count := map[string]int{}
+	for _, b := range want {
+		count[b]++
+	}
+	for _, b := range got {
+		count[b]--
+	}
+	lost, more := 0, 0
+	for b, n := range count {
+		switch {
+		case n > 0:
+			lost += n
+			t.Logf("%s: lost %s", what, b)
+		case n < 0:
+			more -= n
+			t.Logf("%s: too many of %s", what, b)
+		}
+	}
+	if lost+more > 0 || len(want) == 0 {
+		t.Errorf("%s: of %d messages %d are lost and %d are too many", what, len(want), lost, more)
+	}
+}

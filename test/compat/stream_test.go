@@ -1,0 +1,192 @@
+// The replication stream alone, with a Java broker at the other end and a log in memory at ours: byte for byte.
+
+package compat
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+
+	"rmqctl/broker/ha"
+	"rmqctl/test/peers"
+)
+
+const smallSegment = 256 << 10
+
+var manySegments = map[string]string{
+	"mappedFileSizeCommitLog": fmt.Sprint(smallSegment), "maxMessageSize": "65536", "haSendHeartbeatInterval": "1000",
+}
+
+// javaLog reads a Java broker's commit log whole.
+func javaLog(t *testing.T, b *peers.Server) (base int64, data []byte) {
+	t.Helper()
+	dir := filepath.Join(b.Store, "commitlog")
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, e := range entries {
+		part, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i == 0 {
+			fmt.Sscanf(e.Name(), "%d", &base)
+		}
+		data = append(data, part...)
+	}
+	return base, data
+}
+
+func TestOurSlaveCopiesAJavaMaster(t *testing.T) {
+	peers.Need(t, peers.Servers49, peers.GoClient)
+	ns := peers.StartNamesrv(t, peers.Servers49)
+	props := map[string]string{"brokerRole": "SYNC_MASTER", "slaveTimeout": "10000"}
+	master := peers.StartBroker(t, peers.Servers49, ns.Addr, props)
+
+	copied := newMemLog(4 << 20)
+	s := ha.NewSlave(ha.SlaveOptions{Log: copied})
+	defer s.Close()
+	s.SetMaster(master.HAAddr)
+
+	// A Java SYNC_MASTER waits for our reports, so SEND_OK says that they are understood.
+	until(t, "following", func() bool { return s.Status().BytesRead > 0 || s.Status().State == ha.Following })
+	sent := peers.Run(t, peers.GoClient, "produce", "namesrv="+ns.Addr, "topic=T", "n=200", "size=3000")
+	for _, e := range sent {
+		if e.Event == "error" || e.Event == "sent" && e.Status != "SEND_OK" {
+			t.Fatalf("sending to a Java SYNC_MASTER with our slave: %+v", e)
+		}
+	}
+	base, want := javaLog(t, master)
+	if copied.MaxPhysical() < 600_000 || base != copied.base || !bytes.HasPrefix(want, copied.bytes()) {
+		t.Errorf("copy of %d bytes from %d differs from the Java master's log", len(copied.bytes()), copied.base)
+	}
+}
+
+func TestJavaSlaveCopiesOurMasterFromTheBeginning(t *testing.T) {
+	peers.Need(t, peers.Servers49, peers.GoClient, peers.Clients49)
+	ns := peers.StartNamesrv(t, peers.Servers49)
+	// The bytes of a commit log of several segments, made by a Java broker.
+	origin := peers.StartBroker(t, peers.Servers49, ns.Addr, manySegments)
+	sent := peers.Run(t, peers.GoClient, "produce", "namesrv="+ns.Addr, "topic=T", "n=300", "size=3000")
+	if n := len(peers.Of(sent, "sent")); n != 300 {
+		t.Fatalf("sent %d", n)
+	}
+	_, data := javaLog(t, origin)
+	data = bytes.TrimRight(data, "\x00")
+	log := newMemLog(smallSegment)
+	log.append(data[:len(data)/2])
+
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := ha.NewMaster(ha.MasterOptions{Log: log})
+	defer m.Close()
+	go m.Serve(ln)
+	// The slave is registered while its master of old still is: a route never comes from a slave alone.
+	props := map[string]string{"brokerRole": "SLAVE", "brokerId": "1", "haMasterAddress": ln.Addr().String()}
+	maps.Copy(props, manySegments)
+	slave := peers.StartBroker(t, peers.Servers49, ns.Addr, props)
+	until(t, "half is copied", func() bool { best, ok := m.Replicated(); return ok && best == log.MaxPhysical() })
+	until(t, "topics are copied", func() bool {
+		b, _ := os.ReadFile(filepath.Join(slave.Store, "config", "topics.json"))
+		return bytes.Contains(b, []byte(`"T"`))
+	})
+	origin.Kill()
+
+	// Live: what is appended now is acknowledged, piece by piece.
+	for at := len(data) / 2; at < len(data); at = int(log.MaxPhysical()) {
+		log.append(data[at:min(at+5000, len(data))])
+		status := make(chan ha.Status, 1)
+		m.Await(log.MaxPhysical(), bootTime, func(s ha.Status) { status <- s })
+		if got := <-status; got != ha.Replicated {
+			t.Fatalf("status %v", got)
+		}
+	}
+	base, copied := javaLog(t, slave)
+	if base != 0 || !bytes.HasPrefix(copied, data) {
+		t.Fatalf("the Java slave's log of %d bytes from %d differs", len(copied), base)
+	}
+	got := peers.Run(t, peers.Clients49, "consume", "namesrv="+ns.Addr, "topic=T", "group=g", "n=300", "idle=60000")
+	same(t, "read from the Java slave", bodies(sent, "sent"), bodies(got, "received"))
+}
+
+// memLog is a log in memory with a store's replication door.
+type memLog struct {
+	segment int64
+	mu      sync.Mutex
+	base    int64
+	data    []byte
+	grown   chan struct{}
+}
+
+func newMemLog(segment int64) *memLog { return &memLog{segment: segment, grown: make(chan struct{})} }
+
+func (l *memLog) append(b []byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.data = append(l.data, b...)
+	close(l.grown)
+	l.grown = make(chan struct{})
+}
+
+func (l *memLog) bytes() []byte {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.data)
+}
+
+func (l *memLog) MinPhysical() int64 { return l.base }
+
+func (l *memLog) MaxPhysical() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.base + int64(len(l.data))
+}
+
+func (l *memLog) ReadLog(off int64, buf []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if off < l.base || off > l.base+int64(len(l.data)) {
+		return 0, errors.New("outside of the log")
+	}
+	if left := l.segment - off%l.segment; int64(len(buf)) > left {
+		buf = buf[:left]
+	}
+	return copy(buf, l.data[off-l.base:]), nil
+}
+
+func (l *memLog) WaitPhysical(ctx context.Context, beyond int64) error {
+	for {
+		l.mu.Lock()
+		grown := l.grown
+		l.mu.Unlock()
+		if l.MaxPhysical() > beyond {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-grown:
+		}
+	}
+}
+
+func (l *memLog) AppendRaw(off int64, b []byte) error {
+	if end := l.MaxPhysical(); end == 0 {
+		l.base = off
+	} else if off != end {
+		return fmt.Errorf("append at %d, the log ends at %d", off, end)
+	}
+	l.append(b)
+	return nil
+}
