@@ -25,7 +25,7 @@ var (
 	DeleteKVConfig       = Define[KVConfigRequest, Empty](102, "DELETE_KV_CONFIG", Admin)
 	GetKVListByNamespace = Define[KVListRequest, Empty](219, "GET_KVLIST_BY_NAMESPACE", Get)
 
-	WipeWritePermOfBroker = Define[BrokerNameRequest, WipeWritePermResponse](205, "WIPE_WRITE_PERM_OF_BROKER", Admin)
+	WipeWritePermOfBroker = Define[WipeWritePermRequest, WipeWritePermResponse](205, "WIPE_WRITE_PERM_OF_BROKER", Admin)
 	AddWritePermOfBroker  = Define[BrokerNameRequest, AddWritePermResponse](327, "ADD_WRITE_PERM_OF_BROKER", Admin)
 	UpdateNamesrvConfig   = Define[Empty, Empty](318, "UPDATE_NAMESRV_CONFIG", Admin)
 	GetNamesrvConfig      = Define[Empty, Empty](319, "GET_NAMESRV_CONFIG", Get)
@@ -98,6 +98,12 @@ type ClusterRequest struct {
 
 type BrokerNameRequest struct {
 	BrokerName string `rmq:"brokerName,must"`
+}
+
+// WipeWritePermRequest hides a broker from producers. The lease is ours: RocketMQ's name servers do not look at it.
+type WipeWritePermRequest struct {
+	BrokerName  string `rmq:"brokerName,must"`
+	LeaseMillis *int64 `rmq:"leaseMillis"` // the mask ends by itself unless it is renewed
 }
 
 type DeleteTopicInNamesrvRequest struct {
