@@ -312,6 +312,46 @@ func TestOneFrameThereAndBack(t *testing.T) {
 	}
 }
 
+func TestStreamCarriesAConnection(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	go func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go func() { io.Copy(c, c); c.Close() }()
+		}
+	}()
+	c, _, _ := pair(t)
+	conn, err := c.DialHost(t.Context(), ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := bytes.Repeat([]byte("0123456789"), 300_000)
+	go conn.Write(want)
+	got := make([]byte, len(want))
+	if _, err := io.ReadFull(conn, got); err != nil || !bytes.Equal(got, want) {
+		t.Fatalf("echo differs: %v", err)
+	}
+	conn.SetReadDeadline(time.Now())
+	if _, err := conn.Read(got); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("read past the deadline: %v", err)
+	}
+	conn.Close()
+	if _, err := conn.Read(got); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("read of a closed stream: %v", err)
+	}
+	ln.Close()
+	if _, err := c.DialHost(t.Context(), ln.Addr().String()); err == nil {
+		t.Error("a closed port was reached")
+	}
+}
+
 func TestFollowShowsWhatIsAppended(t *testing.T) {
 	c, _, _ := pair(t)
 	path := filepath.Join(t.TempDir(), "log")

@@ -13,7 +13,6 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
-	"time"
 
 	"rmqctl/provision/step"
 )
@@ -279,15 +278,6 @@ func (c *Client) Lock(ctx context.Context, path string, h Holder) error {
 func (c *Client) Unlock(ctx context.Context, path string) error {
 	_, err := c.call(ctx, &request{Op: "unlock", Path: path})
 	return err
-}
-
-// Exchange sends one RocketMQ frame from the host to addr and returns the answer.
-func (c *Client) Exchange(ctx context.Context, addr string, frame []byte, limit time.Duration) ([]byte, error) {
-	r, err := c.call(ctx, &request{Op: "exchange", Addr: addr, Data: frame, Limit: limit.Milliseconds()})
-	if err != nil {
-		return nil, err
-	}
-	return r.Data, nil
 }
 
 // Listen opens addresses for the reachability matrix; the answer names those that could not be opened.

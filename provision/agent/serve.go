@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"os"
 	"runtime"
 	"sync"
@@ -34,12 +35,14 @@ type server struct {
 	// running holds the requests that can be called off, by id.
 	running map[int64]context.CancelFunc
 	probes  []io.Closer
+	streams streams
 }
 
 // Serve answers requests until in ends. What is under way is finished first; the locks go with it.
 func Serve(in io.Reader, out io.Writer, o Options) error {
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &server{in: in, out: out, ctx: ctx, held: map[string]*os.File{}, running: map[int64]context.CancelFunc{}}
+	s := &server{in: in, out: out, ctx: ctx, held: map[string]*os.File{}, running: map[int64]context.CancelFunc{},
+		streams: streams{conns: map[int64]net.Conn{}}}
 	defer s.release()
 	defer s.wg.Wait()
 	defer cancel() // before the wait: ends what only looks
@@ -57,8 +60,12 @@ func Serve(in io.Reader, out io.Writer, o Options) error {
 		case err != nil:
 			return fmt.Errorf("read request: %w", err)
 		}
-		if q.Op == "cancel" {
+		switch q.Op {
+		case "cancel":
 			s.callOff(q.ID)
+			continue
+		case "send":
+			s.feed(&q)
 			continue
 		}
 		s.wg.Add(1)
@@ -147,15 +154,14 @@ func (s *server) do(ctx context.Context, q *request) (*response, error) {
 		return nil, s.lock(q.Path, q.Data)
 	case "unlock":
 		return nil, s.unlock(q.Path)
-	case "exchange":
-		b, err := exchange(ctx, q.Addr, q.Data, limit)
-		return &response{Data: b}, err
 	case "listen":
 		text, err := s.listen(q.Addrs)
 		return &response{Text: text}, err
 	case "unlisten":
 		s.unlisten()
 		return nil, nil
+	case "open":
+		return nil, s.open(ctx, q)
 	case "follow":
 		return nil, s.follow(ctx, q)
 	}
