@@ -106,7 +106,7 @@ func (p *Pool) run(j job) {
 			return
 		}
 	}
-	j.route.serve(j.conn, j.cmd, nil)
+	j.route.serve(j.conn, j.cmd, nil, j.at)
 }
 
 func (p *Pool) next() (job, bool) {

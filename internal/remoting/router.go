@@ -9,6 +9,7 @@ import (
 	"sort"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"rmqctl/internal/protocol"
 )
@@ -27,7 +28,7 @@ type route struct {
 	reject func() bool
 	resp   reflect.Type // *Resp
 	log    atomic.Pointer[slog.Logger]
-	serve  func(c *Conn, cmd *protocol.Command, in *protocol.Interner)
+	serve  func(c *Conn, cmd *protocol.Command, in *protocol.Interner, at time.Time)
 
 	requests, failed, busy, panics atomic.Int64
 }
@@ -75,9 +76,10 @@ func On[Req, Resp any](call *protocol.Call[Req, Resp], handler func(*Exchange, *
 		}()
 		return handler(&s.x, &s.req)
 	}
-	r.serve = func(c *Conn, cmd *protocol.Command, in *protocol.Interner) {
+	r.serve = func(c *Conn, cmd *protocol.Command, in *protocol.Interner, at time.Time) {
 		s := states.Get().(*state)
 		s.x.begin(c, cmd, r)
+		s.x.Received = at
 		s.req = *new(Req)
 		err := call.DecodeRequest(cmd, &s.req, in)
 		var resp *Resp
@@ -101,7 +103,7 @@ func On[Req, Resp any](call *protocol.Call[Req, Resp], handler func(*Exchange, *
 }
 
 func (x *Exchange) begin(c *Conn, cmd *protocol.Command, r *route) {
-	x.Conn, x.Request, x.Received, x.held = c, cmd, c.now, false
+	x.Conn, x.Request, x.held = c, cmd, false
 	p := &x.answer
 	p.conn, p.route, p.opaque, p.version, p.language = c, r, cmd.Opaque, cmd.Version, cmd.Language
 	p.encoding, p.oneway, p.status, p.remark, p.body = cmd.Encoding, cmd.IsOneway(), protocol.Success, "", nil
@@ -217,7 +219,7 @@ func (t *Router) serve(c *Conn, cmd *protocol.Command) {
 		return
 	}
 	if r.fast {
-		r.serve(c, cmd, &c.in)
+		r.serve(c, cmd, &c.in, c.now)
 		return
 	}
 	own := cmd.Clone()
