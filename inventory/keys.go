@@ -5,6 +5,7 @@ package inventory
 import (
 	brokerconfig "rmqctl/broker/config"
 	"rmqctl/internal/conf"
+	namesrvconfig "rmqctl/namesrv/config"
 )
 
 // keyTable answers questions about the keys of one kind of daemon.
@@ -18,7 +19,7 @@ type keyTables struct{ broker, namesrv keyTable }
 func newKeyTables() keyTables {
 	return keyTables{
 		broker:  keyTable{"broker", new(brokerconfig.Config).Keys()},
-		namesrv: keyTable{"name server", namesrvKeys()},
+		namesrv: keyTable{"name server", new(namesrvconfig.Config).Keys()},
 	}
 }
 
@@ -85,18 +86,4 @@ func (b *builder) writtenAt(br *Broker, key, or string) string {
 		}
 	}
 	return or
-}
-
-// namesrvKeys is the part of the name server's table that the inventory sets itself.
-func namesrvKeys() conf.Set {
-	var c struct {
-		port            int
-		bind, kv, store string
-	}
-	return conf.Set{
-		conf.Int(&c.port, "listenPort", 9876, "Port that clients connect to."),
-		conf.String(&c.bind, "bindAddress", "0.0.0.0", "Address the port is opened on."),
-		conf.String(&c.kv, "kvConfigPath", "", "File of the key-value configuration."),
-		conf.String(&c.store, "configStorePath", "", "File that an update of the configuration is written to."),
-	}
 }
