@@ -1,0 +1,374 @@
+// Topics: updateTopic, deleteTopic, topicRoute, topicStatus, topicClusterList, topicList, allocateMQ.
+package admin
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sort"
+	"strings"
+	"time"
+
+	"rmqctl/internal/client"
+	"rmqctl/internal/jsonfile"
+	"rmqctl/internal/message"
+	"rmqctl/internal/protocol"
+)
+
+type updateTopic struct {
+	target
+	BrokerAddr    string `short:"b" name:"brokerAddr" xor:"where" required:"" help:"Create the topic at one broker."`
+	ClusterName   string `short:"c" name:"clusterName" xor:"where" required:"" help:"Create the topic at every master of a cluster."`
+	Topic         string `short:"t" name:"topic" required:"" help:"Topic name."`
+	ReadQueueNum  int32  `short:"r" name:"readQueueNums" default:"8" help:"Read queues."`
+	WriteQueueNum int32  `short:"w" name:"writeQueueNums" default:"8" help:"Write queues."`
+	Perm          int32  `short:"p" name:"perm" default:"6" enum:"2,4,6" help:"Permission: 2 W, 4 R, 6 RW."`
+	Order         string `short:"o" name:"order" default:"false" help:"true: an ordered topic."`
+	Unit          string `short:"u" name:"unit" default:"false" help:"true: a unit topic."`
+	HasUnitSub    string `short:"s" name:"hasUnitSub" default:"false" help:"true: has unit subscriptions."`
+}
+
+func (f *updateTopic) Run(e *Env) error {
+	ordered := strings.EqualFold(f.Order, "true")
+	var flag int32
+	if strings.EqualFold(f.Unit, "true") {
+		flag |= 1
+	}
+	if strings.EqualFold(f.HasUnitSub, "true") {
+		flag |= 2
+	}
+	addrs := []string{f.BrokerAddr}
+	if f.ClusterName != "" {
+		var err error
+		if addrs, err = e.C.Masters(e.Ctx, f.ClusterName); err != nil {
+			return err
+		}
+		if len(addrs) == 0 {
+			return fmt.Errorf("cluster %s has no master that could hold topic %s", f.ClusterName, f.Topic)
+		}
+	}
+	req := protocol.UpdateTopicRequest{
+		Topic: f.Topic, DefaultTopic: message.AutoCreateTopic, ReadQueueNums: f.ReadQueueNum, WriteQueueNums: f.WriteQueueNum,
+		Perm: f.Perm, TopicFilterType: "SINGLE_TAG", TopicSysFlag: flag, Order: ordered,
+	}
+	for _, a := range addrs {
+		if _, _, err := client.Call(e.Ctx, e.C, a, protocol.UpdateAndCreateTopic, &req); err != nil {
+			return err
+		}
+		e.printf("create topic to %s success.\n", a)
+	}
+	if ordered {
+		if err := f.orderConf(e); err != nil {
+			return err
+		}
+	}
+	e.printf("TopicConfig [topicName=%s, readQueueNums=%d, writeQueueNums=%d, perm=%s, topicFilterType=SINGLE_TAG, topicSysFlag=%d, order=%t]\n",
+		f.Topic, f.ReadQueueNum, f.WriteQueueNum, permText(f.Perm), flag, ordered)
+	return nil
+}
+
+// orderConf tells every name server how many queues of an ordered topic each broker holds.
+func (f *updateTopic) orderConf(e *Env) error {
+	info, err := e.C.ClusterInfo(e.Ctx)
+	if err != nil {
+		return err
+	}
+	conf := map[string]string{}
+	if f.BrokerAddr != "" { // one broker's share is merged into what is there
+		old, _, err := client.Ask(e.Ctx, e.C, protocol.GetKVConfig, &protocol.KVConfigRequest{Namespace: protocol.NamespaceOrderTopic, Key: f.Topic})
+		if err == nil {
+			for _, part := range strings.Split(old.Value, ";") {
+				if name, n, ok := strings.Cut(part, ":"); ok {
+					conf[name] = n
+				}
+			}
+		}
+	}
+	for name, b := range info.BrokerAddrTable {
+		for _, a := range b.BrokerAddrs {
+			if (f.BrokerAddr != "" && a == f.BrokerAddr) || (f.ClusterName != "" && b.Cluster == f.ClusterName) {
+				conf[name] = fmt.Sprint(f.WriteQueueNum)
+			}
+		}
+	}
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(conf)) {
+		parts = append(parts, name+":"+conf[name])
+	}
+	value := strings.Join(parts, ";")
+	for _, ns := range e.C.NameServers() {
+		if _, _, err := client.Call(e.Ctx, e.C, ns, protocol.PutKVConfig, &protocol.PutKVConfigRequest{Namespace: protocol.NamespaceOrderTopic, Key: f.Topic, Value: value}); err != nil {
+			return err
+		}
+	}
+	scope := "cluster"
+	if f.BrokerAddr != "" {
+		scope = "broker"
+	}
+	e.printf("set %s orderConf. isOrder=true, orderConf=[%s]\n", scope, value)
+	return nil
+}
+
+func permText(p int32) string {
+	b := []byte("---")
+	if p&protocol.PermRead != 0 {
+		b[0] = 'R'
+	}
+	if p&protocol.PermWrite != 0 {
+		b[1] = 'W'
+	}
+	if p&protocol.PermInherit != 0 {
+		b[2] = 'X'
+	}
+	return string(b)
+}
+
+type deleteTopic struct {
+	target
+	Topic       string `short:"t" name:"topic" required:"" help:"Topic name."`
+	ClusterName string `short:"c" name:"clusterName" required:"" help:"Cluster to delete it from."`
+}
+
+func (f *deleteTopic) Run(e *Env) error {
+	addrs, err := e.C.Masters(e.Ctx, f.ClusterName)
+	if err != nil {
+		return err
+	}
+	for _, a := range addrs {
+		if _, _, err := client.Call(e.Ctx, e.C, a, protocol.DeleteTopicInBroker, &protocol.TopicRequest{Topic: f.Topic}); err != nil {
+			return err
+		}
+	}
+	e.printf("delete topic [%s] from cluster [%s] success.\n", f.Topic, f.ClusterName)
+	for _, ns := range e.C.NameServers() {
+		if _, _, err := client.Call(e.Ctx, e.C, ns, protocol.DeleteTopicInNamesrv, &protocol.DeleteTopicInNamesrvRequest{Topic: f.Topic, ClusterName: f.ClusterName}); err != nil {
+			return err
+		}
+	}
+	e.printf("delete topic [%s] from NameServer success.\n", f.Topic)
+	return nil
+}
+
+type topicRoute struct {
+	target
+	Topic string `short:"t" name:"topic" required:"" help:"Topic name."`
+	List  bool   `short:"l" name:"list" help:"As a table."`
+}
+
+func (f *topicRoute) Run(e *Env) error {
+	r, err := e.C.Route(e.Ctx, f.Topic)
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(r.BrokerDatas, func(a, b *protocol.BrokerData) int { return strings.Compare(a.BrokerName, b.BrokerName) })
+	slices.SortFunc(r.QueueDatas, func(a, b *protocol.QueueData) int { return strings.Compare(a.BrokerName, b.BrokerName) })
+	if f.List {
+		f.table(e, r)
+		return nil
+	}
+	if r.FilterServerTable == nil {
+		r.FilterServerTable = map[string][]string{}
+	}
+	e.printf("%s\n", jsonfile.Indent(protocol.Marshal(r)))
+	return nil
+}
+
+func (f *topicRoute) table(e *Env, r *protocol.TopicRouteData) {
+	const row = "%-45s %-32s %-50s %-10v %-11v %-5v\n"
+	e.printf(row, "#ClusterName", "#BrokerName", "#BrokerAddrs", "#ReadQueue", "#WriteQueue", "#Perm")
+	queues := map[string]*protocol.QueueData{}
+	for _, q := range r.QueueDatas {
+		queues[q.BrokerName] = q
+	}
+	var read, write int32
+	for _, b := range r.BrokerDatas {
+		q := queues[b.BrokerName]
+		if q == nil {
+			continue
+		}
+		var addrs []string
+		for _, id := range slices.Sorted(maps.Keys(b.BrokerAddrs)) {
+			addrs = append(addrs, fmt.Sprintf("%d=%s", id, b.BrokerAddrs[id]))
+		}
+		e.printf(row, b.Cluster, b.BrokerName, "{"+strings.Join(addrs, ", ")+"}", q.ReadQueueNums, q.WriteQueueNums, q.Perm)
+		read, write = read+q.ReadQueueNums, write+q.WriteQueueNums
+	}
+	e.printf("%s\n", strings.Repeat("-", 158))
+	e.printf(row, "Total:", fmt.Sprint(len(r.BrokerDatas)), "", read, write, "")
+}
+
+type topicStatus struct {
+	target
+	Topic string `short:"t" name:"topic" required:"" help:"Topic name."`
+}
+
+func (f *topicStatus) Run(e *Env) error {
+	r, err := e.C.Route(e.Ctx, f.Topic)
+	if err != nil {
+		return err
+	}
+	all := map[protocol.MessageQueue]protocol.TopicOffset{}
+	for _, b := range r.BrokerDatas {
+		s, err := client.CallJSON[protocol.TopicStats](e.Ctx, e.C, client.AnyReplica(b), protocol.GetTopicStatsInfo, &protocol.TopicRequest{Topic: f.Topic})
+		if err != nil {
+			return err
+		}
+		maps.Copy(all, s.OffsetTable)
+	}
+	if len(all) == 0 {
+		return errors.New("Not found the topic stats info") //nolint:staticcheck // mqadmin's words
+	}
+	e.printf("%-32s  %-4s  %-20s  %-20s    %s\n", "#Broker Name", "#QID", "#Min Offset", "#Max Offset", "#Last Updated")
+	for _, q := range sortedQueues(all) {
+		last := ""
+		if t := all[q].LastUpdateTimestamp; t > 0 {
+			last = human2(t)
+		}
+		e.printf("%-32s  %-4d  %-20d  %-20d    %s\n", cut(q.BrokerName, 32), q.QueueID, all[q].MinOffset, all[q].MaxOffset, last)
+	}
+	return nil
+}
+
+type topicClusterList struct {
+	target
+	Topic string `short:"t" name:"topic" required:"" help:"Topic name."`
+}
+
+func (f *topicClusterList) Run(e *Env) error {
+	clusters, err := clustersOf(e, f.Topic)
+	if err != nil {
+		return err
+	}
+	for _, c := range clusters {
+		e.printf("%s\n", c)
+	}
+	return nil
+}
+
+// clustersOf are the clusters that hold the first broker of a topic's route.
+func clustersOf(e *Env, topic string) ([]string, error) {
+	info, err := e.C.ClusterInfo(e.Ctx)
+	if err != nil {
+		return nil, err
+	}
+	r, err := e.C.Route(e.Ctx, topic)
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	if len(r.BrokerDatas) > 0 {
+		for _, c := range slices.Sorted(maps.Keys(info.ClusterAddrTable)) {
+			if slices.Contains(info.ClusterAddrTable[c], r.BrokerDatas[0].BrokerName) {
+				out = append(out, c)
+			}
+		}
+	}
+	return out, nil
+}
+
+type topicList struct {
+	target
+	ClusterModel bool `short:"c" name:"clusterModel" help:"With cluster and consumer groups."`
+}
+
+func (f *topicList) Run(e *Env) error {
+	topics, err := e.C.Topics(e.Ctx)
+	if err != nil {
+		return err
+	}
+	if !f.ClusterModel {
+		for _, t := range topics {
+			e.printf("%s\n", t)
+		}
+		return nil
+	}
+	e.printf("%-20s  %-48s  %-48s\n", "#Cluster Name", "#Topic", "#Consumer Group")
+	for _, t := range topics {
+		if message.IsRetryTopic(t) || message.IsDLQTopic(t) {
+			continue
+		}
+		cluster := ""
+		if cs, err := clustersOf(e, t); err == nil && len(cs) > 0 {
+			cluster = cs[0]
+		}
+		groups := groupsOf(e, t)
+		if len(groups) == 0 {
+			groups = []string{""}
+		}
+		for _, g := range groups {
+			e.printf("%-20s  %-64s  %-64s\n", cut(cluster, 20), cut(t, 64), cut(g, 64))
+		}
+	}
+	return nil
+}
+
+// groupsOf are the groups that consume a topic, as one broker of its route knows; none when nobody answers.
+func groupsOf(e *Env, topic string) []string {
+	r, err := e.C.Route(e.Ctx, topic)
+	if err != nil || len(r.BrokerDatas) == 0 {
+		return nil
+	}
+	l, err := client.CallJSON[protocol.GroupList](e.Ctx, e.C, client.AnyReplica(r.BrokerDatas[0]), protocol.QueryTopicConsumeByWho, &protocol.TopicRequest{Topic: topic})
+	if err != nil {
+		return nil
+	}
+	slices.Sort(l.Groups)
+	return l.Groups
+}
+
+type allocateMQ struct {
+	target
+	Topic  string `short:"t" name:"topic" required:"" help:"Topic name."`
+	IPList string `short:"i" name:"ipList" required:"" help:"Client ids, comma-joined, in the order of the group."`
+}
+
+func (f *allocateMQ) Run(e *Env) error {
+	r, err := e.C.Route(e.Ctx, f.Topic)
+	if err != nil {
+		return err
+	}
+	ids := strings.Split(f.IPList, ",")
+	queues := client.SubscribeQueues(f.Topic, r)
+	result := map[string][]protocol.MessageQueue{}
+	for _, id := range ids {
+		result[id] = client.Allocate(queues, ids, id)
+		if result[id] == nil {
+			result[id] = []protocol.MessageQueue{}
+		}
+	}
+	b, err := json.Marshal(map[string]any{"result": result})
+	if err != nil {
+		return err
+	}
+	e.printf("%s\n", b)
+	return nil
+}
+
+func sortedQueues[V any](m map[protocol.MessageQueue]V) []protocol.MessageQueue {
+	qs := slices.Collect(maps.Keys(m))
+	sort.Slice(qs, func(i, j int) bool {
+		a, b := qs[i], qs[j]
+		if a.Topic != b.Topic {
+			return a.Topic < b.Topic
+		}
+		if a.BrokerName != b.BrokerName {
+			return a.BrokerName < b.BrokerName
+		}
+		return a.QueueID < b.QueueID
+	})
+	return qs
+}
+
+// human2 is upstream's UtilAll.timeMillisToHumanString2.
+func human2(ms int64) string { return strings.Replace(time.UnixMilli(ms).Format("2006-01-02 15:04:05.000"), ".", ",", 1) }
+
+func plainTime(ms int64) string { return time.UnixMilli(ms).Format("2006-01-02 15:04:05") }
+
+func cut(s string, n int) string {
+	if r := []rune(s); len(r) > n {
+		return string(r[:n])
+	}
+	return s
+}
