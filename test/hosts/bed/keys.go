@@ -86,8 +86,8 @@ func newKey(kind, comment, passphrase string) (keyPair, error) {
 	return keyPair{kind, pem.EncodeToMemory(block), signer}, err
 }
 
-// KeyFile is the operator's key; it opens root, ops and dev.
-func (b *Bed) KeyFile() string { return filepath.Join(b.Home(), ".ssh", "id_ed25519") }
+// KeyFile is the operator's key; it opens root, ops and dev. Its name is none that ssh looks for by itself.
+func (b *Bed) KeyFile() string { return filepath.Join(b.Home(), ".ssh", "id_operator") }
 
 // SealedKeyFile is a second key of the operator with KeyPassphrase; it opens the same accounts.
 func (b *Bed) SealedKeyFile() string { return filepath.Join(b.Home(), ".ssh", "id_sealed") }
