@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"testing"
 )
 
@@ -73,6 +74,52 @@ func TestBodiesWrittenByJavaAreRead(t *testing.T) {
 			}
 			if !reflect.DeepEqual(got, want) {
 				t.Errorf("%s %s:\nJava %s\n got %s\nwant %s", version, name, b, Marshal(got), Marshal(want))
+			}
+		}
+	}
+}
+
+// Frames that Java wrote, in both encodings: "name encoding hex" a line.
+func TestFramesWrittenByJavaAreRead(t *testing.T) {
+	want := map[string]any{
+		"send": &SendMessageRequestV2{ProducerGroup: "P", Topic: "T1", DefaultTopic: "TBW102", DefaultTopicQueueNums: 4, QueueID: 3,
+			BornTimestamp: 1700000000000, Properties: []byte("UNIQ_KEY\x01U\x02TAGS\x01é\"\\\x02")},
+		"pull": &PullMessageRequest{ConsumerGroup: "G", Topic: "T1", QueueID: 2, QueueOffset: 5, MaxMsgNums: 32, SysFlag: 6, CommitOffset: 4,
+			SuspendTimeoutMillis: 15000, Subscription: "TagA || TagB", SubVersion: 1700000000000, ExpressionType: "TAG"},
+		"register":     &RegisterBrokerRequest{BrokerName: "b", BrokerAddr: "10.0.0.1:10911", ClusterName: "C", HAServerAddr: "10.0.0.1:10912", Compressed: true, BodyCRC32: 5},
+		"end":          &EndTransactionRequest{ProducerGroup: "P", TranStateTableOffset: 1, CommitLogOffset: 2, CommitOrRollback: 8, MsgID: "M", TransactionID: "M"},
+		"pullResponse": &PullMessageResponse{1, 2, 0, 9},
+		"sendResponse": &SendMessageResponse{MsgID: "ID", QueueID: 3, QueueOffset: 9},
+	}
+	for _, version := range []string{"4.9.8", "5.3.3"} {
+		text, err := os.ReadFile(filepath.Join("testdata", "java-"+version, "frames.txt"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+		if len(lines) != 2*len(want) {
+			t.Errorf("%s: %d frames", version, len(lines))
+		}
+		for _, line := range lines {
+			f := strings.Fields(line)
+			var c Command
+			if err := Parse(unhex(t, f[2]), &c); err != nil {
+				t.Errorf("%s %s: %v", version, line, err)
+				continue
+			}
+			if c.Opaque != 7 || c.Version != 409 || c.Language != LanguageJava || c.IsResponse() != (c.Remark == "FOUND") {
+				t.Errorf("%s %s: %+v", version, f[0], c)
+			}
+			got := reflect.New(reflect.TypeOf(want[f[0]]).Elem()).Interface()
+			if err := DecodeFields(&c.Fields, got); err != nil {
+				t.Errorf("%s %s: %v", version, f[0], err)
+				continue
+			}
+			if r, ok := got.(*RegisterBrokerRequest); ok {
+				r.HeartbeatTimeoutMillis, r.EnableActingMaster = nil, nil
+			}
+			if !reflect.DeepEqual(got, want[f[0]]) {
+				t.Errorf("%s %s %s:\n got %+v\nwant %+v", version, f[0], f[1], got, want[f[0]])
 			}
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,8 +33,10 @@ var (
 
 // Conn is one connection, of a server or of a client.
 type Conn struct {
-	nc   net.Conn
-	hub  *hub
+	nc            net.Conn
+	hub           *hub
+	remote, local netip.AddrPort
+
 	sock socket // reads and writes without waiting, where nc allows it
 
 	in  protocol.Interner // reader only
@@ -71,7 +74,7 @@ type call struct {
 }
 
 func newConn(nc net.Conn, h *hub) *Conn {
-	c := &Conn{nc: nc, hub: h, closed: make(chan struct{})}
+	c := &Conn{nc: nc, hub: h, closed: make(chan struct{}), remote: addrPort(nc.RemoteAddr()), local: addrPort(nc.LocalAddr())}
 	c.drained.L = &c.wmu
 	c.sock.init(nc)
 	c.now = h.clock.Now()
@@ -79,8 +82,22 @@ func newConn(nc net.Conn, h *hub) *Conn {
 	return c
 }
 
+func addrPort(a net.Addr) netip.AddrPort {
+	t, ok := a.(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	p := t.AddrPort()
+	return netip.AddrPortFrom(p.Addr().Unmap(), p.Port())
+}
+
 func (c *Conn) RemoteAddr() net.Addr { return c.nc.RemoteAddr() }
 func (c *Conn) LocalAddr() net.Addr  { return c.nc.LocalAddr() }
+
+// Remote and Local are the same without allocating, an IPv4 address always as
+// one; zero for connections that are no sockets.
+func (c *Conn) Remote() netip.AddrPort { return c.remote }
+func (c *Conn) Local() netip.AddrPort  { return c.local }
 
 // Closed is closed when the connection is.
 func (c *Conn) Closed() <-chan struct{} { return c.closed }

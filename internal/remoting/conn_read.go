@@ -34,11 +34,7 @@ func putOut(b *buffer) {
 func (c *Conn) read() error {
 	var buf *buffer
 	r, w := 0, 0 // buf.b[r:w] is not handled yet
-	defer func() {
-		if buf != nil && len(buf.b) == readSize {
-			readBuffers.Put(buf)
-		}
-	}()
+	defer func() { putRead(buf) }()
 	for {
 		var n int
 		var err error
@@ -77,31 +73,33 @@ func (c *Conn) read() error {
 }
 
 // rest makes room for the frame that buf[r:w] begins with, need bytes long (0:
-// not known yet). An empty buffer goes back to the pool.
+// not known yet). An empty buffer goes back to the pool. A buffer grows with
+// what has arrived, not with what a peer announces.
 func rest(buf *buffer, r, w, need int) (*buffer, int, int) {
-	size := max(need, readSize)
+	have, size := w-r, len(buf.b)
 	switch {
-	case r == w && len(buf.b) == readSize:
-		readBuffers.Put(buf)
+	case have == 0:
+		putRead(buf)
 		return nil, 0, 0
-	case r == w:
-		return nil, 0, 0 // a sized buffer has served
-	case len(buf.b) != size:
-		n := &buffer{}
-		if size == readSize {
-			n = readBuffers.Get().(*buffer)
-		} else {
-			n.b = make([]byte, size)
-		}
+	case need > size && have > size/2:
+		n := &buffer{make([]byte, min(need, 4*size))}
 		copy(n.b, buf.b[r:w])
-		if len(buf.b) == readSize {
-			readBuffers.Put(buf)
-		}
-		return n, 0, w - r
+		putRead(buf)
+		return n, 0, have
+	case need <= readSize && size > readSize:
+		n := readBuffers.Get().(*buffer)
+		copy(n.b, buf.b[r:w])
+		return n, 0, have
 	case r > 0:
 		copy(buf.b, buf.b[r:w])
 	}
-	return buf, 0, w - r
+	return buf, 0, have
+}
+
+func putRead(b *buffer) {
+	if b != nil && len(b.b) == readSize {
+		readBuffers.Put(b)
+	}
 }
 
 func (c *Conn) waitBacklog() {

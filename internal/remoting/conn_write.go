@@ -83,6 +83,7 @@ func (c *Conn) takeLocked() bool {
 }
 
 func (c *Conn) wrote(b *buffer) {
+	c.lastSeen.Store(c.hub.clock.Now().UnixNano())
 	c.hub.stats.bytesOut.Add(int64(len(b.b)))
 	c.hub.stats.writes.Add(1)
 	putOut(b)
@@ -99,7 +100,6 @@ func (c *Conn) drain(b *buffer, n int) {
 		if _, err := c.nc.Write(b.b[n:]); err != nil {
 			c.fail(err)
 		}
-		c.lastSeen.Store(c.hub.clock.Now().UnixNano())
 		c.wrote(b)
 		c.wmu.Lock()
 		more := c.takeLocked()

@@ -62,11 +62,13 @@ func On[Req, Resp any](call *protocol.Call[Req, Resp], handler func(*Exchange, *
 		req  Req
 		resp Resp
 	}
-	states := sync.Pool{New: func() any {
+	states := &sync.Pool{}
+	states.New = func() any {
 		s := new(state)
 		s.x.scratch = &s.resp
+		s.x.answer.free = func() { states.Put(s) }
 		return s
-	}}
+	}
 	// invoke turns a panic into an answer: one bad request never takes the process down.
 	invoke := func(s *state) (resp *Resp, err error) {
 		defer func() {
@@ -90,7 +92,8 @@ func On[Req, Resp any](call *protocol.Call[Req, Resp], handler func(*Exchange, *
 			if err != nil {
 				s.x.answer.Reply(nil, err)
 			}
-			return // s belongs to the holder
+			s.x.answer.release()
+			return // s belongs to the holder, perhaps to somebody else already
 		}
 		h := protocol.Header{}
 		if err == nil {
@@ -108,6 +111,7 @@ func (x *Exchange) begin(c *Conn, cmd *protocol.Command, r *route) {
 	p.conn, p.route, p.opaque, p.version, p.language = c, r, cmd.Opaque, cmd.Version, cmd.Language
 	p.encoding, p.oneway, p.status, p.remark, p.body = cmd.Encoding, cmd.IsOneway(), protocol.Success, "", nil
 	p.body0[0] = nil
+	p.done.Store(false)
 	if p.fields.Len() > 0 {
 		p.fields = protocol.Fields{}
 	}

@@ -450,6 +450,54 @@ func TestABurstOfHeldAnswersIsOneWritePerConnection(t *testing.T) {
 	}
 }
 
+// A recycled exchange serves another request; answers never mix.
+func TestRecycledExchangesKeepAnswersApart(t *testing.T) {
+	held := make(chan *Pending, 1000)
+	offsets := make(chan int64, 1000)
+	r := NewRouter(On(askHeld, func(x *Exchange, q *askRequest) (*askResponse, error) {
+		offsets <- int64(q.Queue)
+		held <- x.Hold()
+		return nil, nil
+	}, Fast))
+	_, c, addr := serve(t, Options{Router: r}, ClientOptions{})
+	stop := make(chan struct{})
+	defer close(stop)
+	go func() {
+		for {
+			select {
+			case p := <-held:
+				p.Reply(&askResponse{Offset: <-offsets}, nil)
+				p.Recycle()
+			case <-stop:
+				return
+			}
+		}
+	}()
+	for i := range int32(2000) {
+		resp, _, err := Do(ctxFor(t), c, addr, askHeld, &askRequest{Topic: "T", Queue: i})
+		if err != nil || resp.Offset != int64(i) {
+			t.Fatalf("%d: %+v %v", i, resp, err)
+		}
+	}
+}
+
+func TestABufferGrowsWithWhatArrivesNotWithWhatIsAnnounced(t *testing.T) {
+	buf := readBuffers.Get().(*buffer)
+	buf, r, w := rest(buf, 0, 100, 16<<20)
+	if len(buf.b) != readSize || r != 0 || w != 100 {
+		t.Errorf("%d bytes for 100", len(buf.b))
+	}
+	if buf, _, _ = rest(buf, 0, readSize, 16<<20); len(buf.b) != 4*readSize {
+		t.Errorf("%d bytes for a full buffer", len(buf.b))
+	}
+	if buf, _, w = rest(buf, 1000, 1010, 50); len(buf.b) != readSize || w != 10 {
+		t.Errorf("%d bytes after a large frame", len(buf.b))
+	}
+	if buf, _, _ = rest(buf, 10, 10, 0); buf != nil {
+		t.Error("an empty buffer is kept")
+	}
+}
+
 func TestCloseHooksRunOnceInReverseThenOnConnClosed(t *testing.T) {
 	events := make(chan string, 10)
 	r := NewRouter(On(ask, func(x *Exchange, q *askRequest) (*askResponse, error) {
@@ -694,6 +742,9 @@ func TestTwoRoutesForOneCodePanic(t *testing.T) {
 // The whole way of a fast request, as the reader walks it, allocates nothing;
 // a held one allocates its exchange.
 func TestAFastRequestAllocatesNothing(t *testing.T) {
+	if raceEnabled {
+		t.Skip("sync.Pool forgets under the race detector")
+	}
 	router := NewRouter(
 		On(protocol.SendMessageV2, func(x *Exchange, q *protocol.SendMessageRequestV2) (*protocol.SendMessageResponse, error) {
 			if len(x.Request.Body) != 1024 {
