@@ -3,7 +3,6 @@ package admin
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -218,7 +217,7 @@ func (f *topicStatus) Run(e *Env) error {
 		maps.Copy(all, s.OffsetTable)
 	}
 	if len(all) == 0 {
-		return errors.New("Not found the topic stats info") //nolint:staticcheck // mqadmin's words
+		return protocol.Errorf(protocol.TopicNotExist, "Not found the topic stats info")
 	}
 	e.printf("%-32s  %-4s  %-20s  %-20s    %s\n", "#Broker Name", "#QID", "#Min Offset", "#Max Offset", "#Last Updated")
 	for _, q := range sortedQueues(all) {
@@ -362,7 +361,9 @@ func sortedQueues[V any](m map[protocol.MessageQueue]V) []protocol.MessageQueue 
 }
 
 // human2 is upstream's UtilAll.timeMillisToHumanString2.
-func human2(ms int64) string { return strings.Replace(time.UnixMilli(ms).Format("2006-01-02 15:04:05.000"), ".", ",", 1) }
+func human2(ms int64) string {
+	return strings.Replace(time.UnixMilli(ms).Format("2006-01-02 15:04:05.000"), ".", ",", 1)
+}
 
 func plainTime(ms int64) string { return time.UnixMilli(ms).Format("2006-01-02 15:04:05") }
 

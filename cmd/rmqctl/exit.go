@@ -1,0 +1,58 @@
+// Exit codes: one list, printed in the help, tested by scripts.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+const (
+	exitOK          = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitCheck       = 3
+	exitPending     = 4
+	exitLocked      = 5
+	exitUnreachable = 6
+	exitGate        = 7
+	exitInterrupted = 130
+)
+
+// exitError is a failure that has an exit code of its own.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string { return e.err.Error() }
+func (e *exitError) Unwrap() error { return e.err }
+
+// withCode gives err an exit code; nil stays nil.
+func withCode(code int, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &exitError{code, err}
+}
+
+// errQuiet ends the program with a code after the command has said everything itself.
+var errQuiet = errors.New("")
+
+// report prints err, if there is one, and returns the exit code that belongs to it.
+func report(std *streams, err error) int {
+	if err == nil {
+		return exitOK
+	}
+	if msg := err.Error(); msg != "" {
+		fmt.Fprintln(std.err, "rmqctl:", msg)
+	}
+	var coded *exitError
+	switch {
+	case errors.As(err, &coded):
+		return coded.code
+	case errors.Is(err, context.Canceled):
+		return exitInterrupted
+	}
+	return exitFailed
+}
