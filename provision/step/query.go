@@ -115,6 +115,14 @@ func firewallLook(arg string) bool {
 // AskNftRuleset is the whole nftables rule set as JSON.
 func AskNftRuleset() Query { return Query{argv: []string{"nft", "-j", "list", "ruleset"}} }
 
+// AskNeedsReload is "yes" when a unit's definition is newer than what systemd has read.
+func AskNeedsReload(unit string) Query {
+	return Query{argv: []string{"systemctl", "show", "-p", "NeedDaemonReload", "--value", "--", unit}}
+}
+
+// AskInterfaces is the host's addresses with their interfaces, one a line: "2: eth0    inet 192.168.31.101/24 brd …".
+func AskInterfaces() Query { return Query{argv: []string{"ip", "-o", "addr", "show"}} }
+
 // AskSystemdVersion is the first line of systemctl --version.
 func AskSystemdVersion() Query {
 	return Query{argv: []string{"systemctl", "--version"}, shell: "[ -d /run/systemd/system ] && systemctl --version | head -n1"}
