@@ -10,6 +10,7 @@ var (
 	DeleteExpiredCommitLog   = Define[Empty, Empty](329, "DELETE_EXPIRED_COMMITLOG", Admin)
 	ExchangeBrokerHAInfo     = Define[BrokerHAInfo, BrokerHAInfo](906, "EXCHANGE_BROKER_HA_INFO", None)
 	GetBrokerHAStatus        = Define[Empty, Empty](907, "GET_BROKER_HA_STATUS", Get)
+	GetAllMessageRequestMode = Define[Empty, Empty](402, "GET_ALL_MESSAGE_REQUEST_MODE", Get) // asked by 5.x slaves
 	ResetMasterFlushOffset   = Define[ResetMasterFlushOffsetRequest, Empty](908, "RESET_MASTER_FLUSH_OFFSET", None)
 )
 
@@ -73,4 +74,16 @@ type HAClientInfo struct {
 	MasterFlushOffset       int64  `json:"masterFlushOffset"`
 	MaxOffset               int64  `json:"maxOffset"`
 	TransferredByteInSecond int64  `json:"transferredByteInSecond"`
+}
+
+// MessageRequestModes is the body of GET_ALL_MESSAGE_REQUEST_MODE: topic -> group -> mode.
+type MessageRequestModes struct {
+	Modes map[string]map[string]MessageRequestMode `json:"messageRequestModeMap"`
+}
+
+type MessageRequestMode struct {
+	ConsumerGroup    string `json:"consumerGroup"`
+	Mode             string `json:"mode"` // PULL or POP
+	PopShareQueueNum int32  `json:"popShareQueueNum"`
+	Topic            string `json:"topic"`
 }

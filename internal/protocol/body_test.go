@@ -136,7 +136,7 @@ func bodies() []any {
 		&ConsumeDirectlyResult{}, &UpdateTopicListBody{}, &TopicConfig{}, &TopicConfigTable{}, &TopicStats{}, &GroupList{}, &UpdateGroupListBody{},
 		&SubscriptionGroupConfig{}, &SubscriptionGroupTable{}, &ConsumeStats{}, &BrokerConsumeStats{}, &ConsumerConnection{}, &ProducerConnection{}, &ProducerTable{},
 		&SubscriptionOfGroup{}, &ConsumerOffsetTable{}, &DelayOffsetTable{}, &CorrectionOffsets{}, &ConsumeTimeSpans{}, &ConsumeQueueData{}, &BrokerStatsData{},
-		&HARuntimeInfo{}, &DataVersion{}, &SubscriptionData{}}
+		&HARuntimeInfo{}, &MessageRequestModes{}, &DataVersion{}, &SubscriptionData{}}
 }
 
 func FuzzBodies(f *testing.F) {

@@ -80,10 +80,14 @@ func (s *scanner) extFields(c *Command) bool {
 		if !ok || !s.open(':') {
 			return false
 		}
-		if s.null() {
+		v, vEnd := 0, 0
+		if s.i < len(s.b) && s.b[s.i] == '"' {
+			v, vEnd, ok = s.str()
+		} else if s.null() {
 			continue
+		} else {
+			v, vEnd, ok = s.scalar()
 		}
-		v, vEnd, ok := s.scalar()
 		if !ok {
 			return false
 		}

@@ -59,7 +59,7 @@ func NewClient(o ClientOptions) *Client {
 	}
 	c := &Client{opts: o, peers: map[string]*peer{}, hub: hub{
 		log: o.Log, clock: o.Clock, router: o.Router, idle: o.IdleTimeout, maxBacklog: o.MaxBacklog, version: o.Version,
-		language: protocol.LanguageGo, onClosed: o.OnConnClosed, sweepEvery: 500 * time.Millisecond,
+		language: protocol.LanguageGo, encoding: o.Encoding, onClosed: o.OnConnClosed, sweepEvery: 500 * time.Millisecond,
 	}}
 	c.hub.init()
 	return c

@@ -28,6 +28,7 @@ type hub struct {
 	maxBacklog int
 	version    int32
 	language   protocol.Language
+	encoding   protocol.Encoding // of what a client asks; answers follow the request
 	onOpened   func(*Conn)
 	onClosed   func(*Conn)
 	onBurst    func(*Conn)
@@ -133,6 +134,7 @@ func (h *hub) close() {
 	close(h.stop)
 	h.mu.Unlock()
 	for _, c := range h.all() {
+		c.flush() // answers that are ready go out, as far as the peer takes them at once
 		c.fail(ErrClosed)
 	}
 	h.tasks.Wait()

@@ -76,14 +76,20 @@ func (s *Server) Serve(ln net.Listener) error {
 	}
 }
 
-// Close closes listeners and connections and waits until all of it has ended.
-// It does not wait for pools: whoever made them closes them.
-func (s *Server) Close() error {
+// StopListening ends Serve and leaves the connections alone: the first half of
+// an orderly stop.
+func (s *Server) StopListening() {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, ln := range s.listeners {
 		_ = ln.Close()
 	}
-	s.mu.Unlock()
+}
+
+// Close closes listeners and connections and waits until all of it has ended.
+// It does not wait for pools: whoever made them closes them.
+func (s *Server) Close() error {
+	s.StopListening()
 	s.hub.close()
 	s.hub.router.rest.Close()
 	return nil

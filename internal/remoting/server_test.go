@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"strings"
@@ -697,6 +698,71 @@ func TestManyAsynchronousCallsOnOneConnection(t *testing.T) {
 	if bad.Load() != 0 {
 		t.Errorf("%d wrong answers", bad.Load())
 	}
+}
+
+func TestStartGivesTypedAnswers(t *testing.T) {
+	_, c, addr := serve(t, Options{Router: NewRouter(On(ask, answerQueue, Fast))}, ClientOptions{Encoding: protocol.Binary})
+	conn, err := c.Conn(ctxFor(t), addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(chan string, 2)
+	for _, topic := range []string{"T", "missing"} {
+		err := Start(conn, ask, &askRequest{Topic: topic, Queue: 3}, nil, 20*time.Second, func(r *askResponse, body []byte, err error) {
+			got <- fmt.Sprint(r.Offset, string(body), err)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, want := range []string{"30T<nil>", "0 TOPIC_NOT_EXIST: no topic missing"} {
+		if s := <-got; strings.ReplaceAll(s, " ", "") != strings.ReplaceAll(want, " ", "") {
+			t.Errorf("%q, want %q", s, want)
+		}
+	}
+}
+
+func TestStopListeningKeepsConnections(t *testing.T) {
+	s, c, addr := serve(t, Options{Router: NewRouter(On(ask, answerQueue, Fast))}, ClientOptions{})
+	if _, _, err := Do(ctxFor(t), c, addr, ask, &askRequest{Topic: "T"}); err != nil {
+		t.Fatal(err)
+	}
+	s.StopListening()
+	if _, _, err := Do(ctxFor(t), c, addr, ask, &askRequest{Topic: "T"}); err != nil {
+		t.Error(err)
+	}
+	if nc, err := net.Dial("tcp", addr); err == nil {
+		_ = nc.Close()
+		t.Error("still listening")
+	}
+}
+
+// Whatever arrives, in whatever pieces, the server goes on.
+func FuzzServer(f *testing.F) {
+	f.Add(frame(30, 1, 0, protocol.JSON, &askRequest{Topic: "T"}, "body"), uint16(3))
+	f.Add(append(frame(31, 1, 0, protocol.Binary, &askRequest{Topic: "T"}, ""), frame(99, 2, 0, protocol.JSON, nil, "")...), uint16(50))
+	f.Add([]byte("GET / HTTP/1.1"), uint16(1))
+	s := NewServer(Options{Router: NewRouter(On(ask, answerQueue, Fast), On(askSlow, answerQueue))})
+	f.Cleanup(func() { _ = s.Close() })
+	f.Fuzz(func(t *testing.T, b []byte, piece uint16) {
+		near, far := net.Pipe()
+		c, err := s.hub.add(far)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan struct{})
+		c.OnClose(func() { close(ended) })
+		go func() { _, _ = io.Copy(io.Discard, near) }()
+		for len(b) > 0 {
+			n := min(len(b), int(piece)+1)
+			if _, err := near.Write(b[:n]); err != nil {
+				break // the server gave up: a bad frame
+			}
+			b = b[n:]
+		}
+		_ = near.Close()
+		<-ended
+	})
 }
 
 func TestConnectErrorsNameTheAddress(t *testing.T) {
