@@ -221,6 +221,7 @@ var (
 	ErrNotNext     = errors.New("store: bytes do not continue the log")
 	ErrBadStream   = errors.New("store: bytes are not a commit log")
 	ErrTimeout     = errors.New("store: not on disk in time")
+	ErrReplicating = errors.New("store: a master's bytes are being written")
 	ErrDiskFull    = errors.New("store: the disk is full")
 	ErrFlushFailed = errors.New("store: a flush has failed")
 )

@@ -1,0 +1,291 @@
+// Package commitlog is the sequence of bytes that all messages of a broker are appended to, cut into segment files, with
+// its newest part also in memory (tail.go).
+package commitlog
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sort"
+	"sync"
+	"sync/atomic"
+
+	"rmqctl/broker/store/segment"
+	"rmqctl/internal/message"
+	"rmqctl/internal/vfs"
+)
+
+// Log is the commit log. One goroutine at a time writes (the caller sees to that); any number read.
+type Log struct {
+	dir   string
+	size  int64
+	cache *segment.Cache
+
+	mu       sync.RWMutex // guards segs and making
+	segs     []*segment.File
+	making   chan struct{} // closed when the segment being prepared is there
+	makingAt int64
+	wg       sync.WaitGroup
+
+	Tail *Tail
+
+	// written: readers may see everything below. flushed: a power cut takes nothing below. flushed never passes written.
+	written atomic.Int64
+	flushed atomic.Int64
+	flushMu sync.Mutex // one flush at a time
+}
+
+// ErrOutside: the offset is not in the log.
+var ErrOutside = errors.New("commitlog: offset is outside of the log")
+
+// Open lists the segments in dir. It reads none of them: recovery decides where the log ends and calls SetEnd.
+func Open(fsys vfs.FS, dir string, size int64, cache *segment.Cache, tail *Tail) (*Log, []string, error) {
+	if err := fsys.MkdirAll(dir, 0o755); err != nil {
+		return nil, nil, err
+	}
+	segs, strangers, err := cache.List(dir, size)
+	if err != nil {
+		return nil, nil, err
+	}
+	for i := 1; i < len(segs); i++ {
+		if segs[i].Base() != segs[i-1].End() {
+			return nil, nil, fmt.Errorf("commitlog: segment %s is missing", segment.Name(segs[i-1].End()))
+		}
+	}
+	return &Log{dir: dir, size: size, cache: cache, segs: segs, Tail: tail}, strangers, nil
+}
+
+// SegmentSize is the length of every segment file.
+func (l *Log) SegmentSize() int64 { return l.size }
+
+// Base is the start of the segment that holds off.
+func (l *Log) Base(off int64) int64 { return off - off%l.size }
+
+// Min is the offset of the first byte kept; Written the end for readers; Flushed the end that a power cut leaves.
+func (l *Log) Min() int64 {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	if len(l.segs) == 0 {
+		return l.written.Load()
+	}
+	return l.segs[0].Base()
+}
+func (l *Log) Written() int64 { return l.written.Load() }
+func (l *Log) Flushed() int64 { return l.flushed.Load() }
+
+// Advance lets readers see everything below end.
+func (l *Log) Advance(end int64) { l.written.Store(end) }
+
+// SetEnd is recovery's word on where the log ends and what of it is surely on the disk.
+func (l *Log) SetEnd(written, flushed int64) {
+	l.written.Store(written)
+	l.flushed.Store(min(written, flushed))
+}
+
+// Segments lists the segments, oldest first.
+func (l *Log) Segments() []*segment.File {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return append([]*segment.File(nil), l.segs...)
+}
+
+func (l *Log) find(off int64) *segment.File {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.findLocked(off)
+}
+
+func (l *Log) findLocked(off int64) *segment.File {
+	if len(l.segs) == 0 || off < l.segs[0].Base() {
+		return nil
+	}
+	if i := (off - l.segs[0].Base()) / l.size; i < int64(len(l.segs)) {
+		return l.segs[i]
+	}
+	return nil
+}
+
+// WriteAt writes b at off, which must lie in one segment; the segment is made when it is not there. Readers do not see the
+// bytes before Advance.
+func (l *Log) WriteAt(b []byte, off int64) error {
+	s, err := l.ensure(off)
+	if err != nil {
+		return err
+	}
+	if err := s.WriteAt(b, off-s.Base()); err != nil {
+		return err
+	}
+	if at := off - s.Base(); at < l.size/2 && at+int64(len(b)) >= l.size/2 {
+		l.prepare(s.End())
+	}
+	return nil
+}
+
+// ensure is find, making the segment behind the last one (or the very first) when needed.
+func (l *Log) ensure(off int64) (*segment.File, error) {
+	if s := l.find(off); s != nil {
+		return s, nil
+	}
+	l.mu.RLock()
+	making, at := l.making, l.makingAt
+	l.mu.RUnlock()
+	if making != nil && at == l.Base(off) {
+		<-making
+		if s := l.find(off); s != nil {
+			return s, nil
+		}
+	}
+	return l.create(l.Base(off))
+}
+
+func (l *Log) create(base int64) (*segment.File, error) {
+	if err := l.cache.FS.MkdirAll(l.dir, 0o755); err != nil {
+		return nil, err
+	}
+	s, err := l.cache.Create(l.dir, base, l.size)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.cache.FS.SyncDir(l.dir); err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if n := len(l.segs); n > 0 && l.segs[n-1].End() != base {
+		return nil, fmt.Errorf("%w: %d does not follow %d", ErrOutside, base, l.segs[n-1].End())
+	}
+	l.segs = append(l.segs, s)
+	return s, nil
+}
+
+// prepare makes the next segment in the background, so that rolling over costs an append nothing. A failure shows when the
+// append tries again itself.
+func (l *Log) prepare(base int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.making != nil || l.findLocked(base) != nil {
+		return
+	}
+	done := make(chan struct{})
+	l.making, l.makingAt = done, base
+	l.wg.Add(1)
+	go func() {
+		defer l.wg.Done()
+		_, _ = l.create(base)
+		l.mu.Lock()
+		l.making = nil
+		l.mu.Unlock()
+		close(done)
+	}()
+}
+
+// ReadAt fills p from off. The bytes must be written and in one segment.
+func (l *Log) ReadAt(p []byte, off int64) error {
+	if off+int64(len(p)) > l.Written() {
+		return fmt.Errorf("%w: %d bytes at %d, end %d", ErrOutside, len(p), off, l.Written())
+	}
+	return l.ReadRaw(p, off)
+}
+
+// ReadRaw is ReadAt without looking at the end of the log: recovery looks at bytes nobody has vouched for.
+func (l *Log) ReadRaw(p []byte, off int64) error {
+	s := l.find(off)
+	if s == nil {
+		return fmt.Errorf("%w: %d", ErrOutside, off)
+	}
+	return s.ReadAt(p, off-s.Base())
+}
+
+// Flush puts everything written so far on the disk and returns up to where. On an error nothing more is known to be on the
+// disk than before: the kernel may have dropped the pages, so a later success proves nothing.
+func (l *Log) Flush() (int64, error) {
+	l.flushMu.Lock()
+	defer l.flushMu.Unlock()
+	from, to := l.Flushed(), l.Written()
+	if from >= to {
+		return from, nil
+	}
+	for base := l.Base(from); base < to; base += l.size {
+		s := l.find(base)
+		if s == nil {
+			continue // deleted by retention meanwhile
+		}
+		if err := s.Sync(); err != nil && !errors.Is(err, segment.ErrRemoved) {
+			return from, err
+		}
+	}
+	l.flushed.Store(to)
+	return to, nil
+}
+
+// Cut ends the log at off: what lies behind reads as zeros, later segments are handed to drop (nil: deleted).
+func (l *Log) Cut(off int64, drop func(*segment.File) error) error {
+	l.wg.Wait()
+	l.Tail.CutFrom(off)
+	l.written.Store(min(l.written.Load(), off))
+	l.flushed.Store(min(l.flushed.Load(), off))
+	l.mu.Lock()
+	i := sort.Search(len(l.segs), func(i int) bool { return l.segs[i].Base() >= off })
+	var later []*segment.File
+	later = append(later, l.segs[i:]...)
+	l.segs = l.segs[:i:i]
+	l.mu.Unlock()
+	for j := len(later) - 1; j >= 0; j-- { // newest first: a crash in between leaves no gap
+		var err error
+		if drop != nil {
+			err = drop(later[j])
+		} else {
+			err = later[j].Remove(true)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if s := l.find(off); s != nil {
+		return s.Cut(off - s.Base())
+	}
+	return nil
+}
+
+// RemoveFirst deletes the oldest segment, never the last one. See segment.File.Remove for force.
+func (l *Log) RemoveFirst(force bool) error {
+	l.mu.RLock()
+	if len(l.segs) < 2 {
+		l.mu.RUnlock()
+		return nil
+	}
+	first := l.segs[0]
+	l.mu.RUnlock()
+	if err := first.Remove(force); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	l.segs = l.segs[1:]
+	l.mu.Unlock()
+	return nil
+}
+
+// Close waits for background work and gives descriptors back. An unused segment that was made ahead is deleted, as Java does.
+func (l *Log) Close() {
+	l.wg.Wait()
+	end := l.Written()
+	for _, s := range l.Segments() {
+		if s.Base() >= end && s.Base() > 0 && end > 0 {
+			_ = s.Remove(true)
+			continue
+		}
+		s.Close()
+	}
+}
+
+// Blank is what fills the end of a segment when the next record does not fit: the number of bytes left, and a magic.
+//
+//	| remaining 4 | magic 4 = MagicBlank | anything |
+func Blank(remaining int64) []byte {
+	b := make([]byte, 0, BlankSize)
+	b = binary.BigEndian.AppendUint32(b, uint32(remaining))
+	return binary.BigEndian.AppendUint32(b, message.MagicBlank)
+}
+
+// BlankSize is what every segment keeps free for its blank.
+const BlankSize = 8

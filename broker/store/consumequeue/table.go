@@ -1,0 +1,336 @@
+package consumequeue
+
+import (
+	"errors"
+	"io/fs"
+	"path/filepath"
+	"sort"
+	"strconv"
+	"sync"
+
+	"rmqctl/broker/store/segment"
+)
+
+// Table is all queues of a store. Queues are found without touching the disk, except the first time a topic is asked for.
+type Table struct {
+	dir     string
+	segSize int64
+	cache   *segment.Cache
+	cut     int64 // at loading, units of records beyond are dropped
+	walk    bool  // at loading, trust no file to be zero behind its end
+
+	mu     sync.RWMutex // guards topics and every topic's queues
+	topics map[string]*topic
+
+	dirtyMu sync.Mutex // guards dirty
+	dirty   []*Queue
+	saveMu  sync.Mutex // one Save at a time
+	newDirs bool       // guarded by mu: topic directories may have been created since the last sync
+}
+
+type topic struct {
+	listed bool // the directory was read
+	queues []*Queue
+}
+
+// Open lists the topics in dir; nothing else is read before it is needed.
+func Open(dir string, segSize int64, cache *segment.Cache) (*Table, error) {
+	t := &Table{dir: dir, segSize: segSize, cache: cache, topics: map[string]*topic{}}
+	if err := cache.FS.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	entries, err := cache.FS.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		if e.IsDir() {
+			t.topics[e.Name()] = &topic{}
+		}
+	}
+	return t, nil
+}
+
+// Limit says how queues are loaded from now on: units of records that end beyond cut are dropped; after a crash (walk)
+// every unit is looked at, and all queues are loaded at once so that nothing stale stays behind.
+func (t *Table) Limit(cut int64, walk bool) error {
+	t.cut, t.walk = cut, walk
+	if !walk {
+		return nil
+	}
+	for _, name := range t.Topics() {
+		for _, id := range t.Queues(name) {
+			if _, err := t.Get(name, id).End(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// CutFrom drops every unit whose record does not end at or below phys, in all queues.
+func (t *Table) CutFrom(phys int64) error {
+	t.saveMu.Lock()
+	defer t.saveMu.Unlock()
+	for _, q := range t.all() {
+		q.mu.Lock()
+		err := q.load()
+		if err == nil {
+			err = q.cutToPhys(phys)
+			q.minFor = -1
+		}
+		q.mu.Unlock()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *Table) all() []*Queue {
+	var out []*Queue
+	for _, name := range t.Topics() {
+		for _, id := range t.Queues(name) {
+			if q := t.Get(name, id); q != nil {
+				out = append(out, q)
+			}
+		}
+	}
+	return out
+}
+
+// Get is the queue, or nil when there is none. It never makes one.
+func (t *Table) Get(name string, id int32) *Queue {
+	t.mu.RLock()
+	tp := t.topics[name]
+	if tp == nil || tp.listed {
+		q := tp.find(id)
+		t.mu.RUnlock()
+		return q
+	}
+	t.mu.RUnlock()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.listLocked(name, tp)
+	return tp.find(id)
+}
+
+// GetBytes is Get for a name that lies in a record; it does not allocate when the queue exists.
+func (t *Table) GetBytes(name []byte, id int32) *Queue {
+	t.mu.RLock()
+	tp := t.topics[string(name)]
+	if tp != nil && tp.listed {
+		q := tp.find(id)
+		t.mu.RUnlock()
+		if q != nil {
+			return q
+		}
+	} else {
+		t.mu.RUnlock()
+	}
+	return t.Ensure(string(name), id)
+}
+
+// Ensure is the queue, made in memory when there is none. Its directory appears when its first units are saved.
+func (t *Table) Ensure(name string, id int32) *Queue {
+	if q := t.Get(name, id); q != nil {
+		return q
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	tp := t.topics[name]
+	if tp == nil {
+		tp = &topic{listed: true}
+		t.topics[name] = tp
+		t.newDirs = true
+	}
+	t.listLocked(name, tp)
+	if q := tp.find(id); q != nil {
+		return q
+	}
+	q := &Queue{Topic: name, ID: id, t: t, dir: queueDir(t.dir, name, id), loaded: true, minFor: -1}
+	tp.add(q)
+	return q
+}
+
+func (t *Table) listLocked(name string, tp *topic) {
+	if tp.listed {
+		return
+	}
+	tp.listed = true
+	entries, err := t.cache.FS.ReadDir(filepath.Join(t.dir, name))
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		if id, err := strconv.ParseInt(e.Name(), 10, 32); err == nil && e.IsDir() && id >= 0 {
+			tp.add(&Queue{Topic: name, ID: int32(id), t: t, dir: queueDir(t.dir, name, int32(id))})
+		}
+	}
+}
+
+func (tp *topic) find(id int32) *Queue {
+	if tp == nil {
+		return nil
+	}
+	if int(id) < len(tp.queues) && id >= 0 && tp.queues[id].ID == id { // the usual case: 0, 1, 2 ...
+		return tp.queues[id]
+	}
+	i := sort.Search(len(tp.queues), func(i int) bool { return tp.queues[i].ID >= id })
+	if i < len(tp.queues) && tp.queues[i].ID == id {
+		return tp.queues[i]
+	}
+	return nil
+}
+
+func (tp *topic) add(q *Queue) {
+	tp.queues = append(tp.queues, q)
+	sort.Slice(tp.queues, func(i, j int) bool { return tp.queues[i].ID < tp.queues[j].ID })
+}
+
+// Topics are the names that have queues, sorted.
+func (t *Table) Topics() []string {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	out := make([]string, 0, len(t.topics))
+	for name := range t.topics {
+		out = append(out, name)
+	}
+	sort.Strings(out)
+	return out
+}
+
+// Queues are the queue ids of a topic, sorted.
+func (t *Table) Queues(name string) []int32 {
+	t.Get(name, 0)
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	tp := t.topics[name]
+	if tp == nil {
+		return nil
+	}
+	out := make([]int32, len(tp.queues))
+	for i, q := range tp.queues {
+		out[i] = q.ID
+	}
+	return out
+}
+
+// Delete removes a topic with all its units.
+func (t *Table) Delete(name string) error {
+	t.saveMu.Lock()
+	defer t.saveMu.Unlock()
+	t.Get(name, 0)
+	t.mu.Lock()
+	tp := t.topics[name]
+	delete(t.topics, name)
+	t.mu.Unlock()
+	if tp == nil {
+		return nil
+	}
+	for _, q := range tp.queues {
+		if err := q.remove(); err != nil {
+			return err
+		}
+	}
+	if err := t.cache.FS.RemoveAll(filepath.Join(t.dir, name)); err != nil {
+		return err
+	}
+	return t.cache.FS.SyncDir(t.dir)
+}
+
+func (t *Table) markDirty(q *Queue) {
+	t.dirtyMu.Lock()
+	t.dirty = append(t.dirty, q)
+	t.dirtyMu.Unlock()
+}
+
+// Save writes the units of all queues with at least least bytes waiting to their files. With sync everything is written and
+// put on the disk: afterwards every unit published before the call survives a power cut.
+func (t *Table) Save(least int, sync bool) error {
+	t.saveMu.Lock()
+	defer t.saveMu.Unlock()
+	t.dirtyMu.Lock()
+	list := t.dirty
+	t.dirty = nil
+	t.dirtyMu.Unlock()
+	var failed error
+	for _, q := range list {
+		if failed == nil && (sync || q.pending() >= least) {
+			failed = q.save()
+		}
+		if failed == nil && sync {
+			failed = q.sync()
+		}
+		t.keepDirty(q)
+	}
+	if failed == nil && sync {
+		failed = t.syncDir()
+	}
+	return failed
+}
+
+// keepDirty puts q back on the list unless all of it is on the disk.
+func (t *Table) keepDirty(q *Queue) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.dirty = !q.gone && (q.end > q.saved || len(q.unsync) > 0 || q.newDir)
+	if q.dirty {
+		t.markDirty(q)
+	}
+}
+
+func (t *Table) syncDir() error {
+	t.mu.Lock()
+	need := t.newDirs
+	t.newDirs = false
+	t.mu.Unlock()
+	if !need {
+		return nil
+	}
+	if err := t.cache.FS.SyncDir(t.dir); err != nil {
+		t.mu.Lock()
+		t.newDirs = true
+		t.mu.Unlock()
+		return err
+	}
+	return nil
+}
+
+// PendingBytes is how much of the queues is in memory only.
+func (t *Table) PendingBytes() int64 {
+	t.dirtyMu.Lock()
+	list := append([]*Queue(nil), t.dirty...)
+	t.dirtyMu.Unlock()
+	n := int64(0)
+	for _, q := range list {
+		n += int64(q.pending())
+	}
+	return n
+}
+
+// RemoveBefore deletes the files of all queues that lie wholly below logMin. found is told of each.
+func (t *Table) RemoveBefore(logMin int64, found func(file string)) error {
+	var errs []error
+	for _, q := range t.all() {
+		files, err := q.RemoveBefore(logMin)
+		for _, f := range files {
+			found(f)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Close gives all descriptors back.
+func (t *Table) Close() {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	for _, tp := range t.topics {
+		for _, q := range tp.queues {
+			q.close()
+		}
+	}
+}

@@ -1,0 +1,300 @@
+package store
+
+// Putting things on the disk: the log (group commit for SYNC_FLUSH, by interval for ASYNC_FLUSH), then consume queues, the
+// index and the checkpoint.
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const pageSize = 4096
+
+// flusher holds those who wait for the disk.
+type flusher struct {
+	mu       sync.Mutex // guards waiting and watching
+	waiting  []flushWait
+	watching bool
+
+	wake   chan struct{}
+	failed atomic.Pointer[error] // set once: no flush after it proves anything
+	last   atomic.Int64          // when the log was last flushed, ms
+	flush  atomic.Int64          // number of flushes
+	s      *Store
+}
+
+type flushWait struct {
+	next     int64
+	deadline time.Time
+	done     func(error)
+}
+
+func (f *flusher) init(s *Store) { f.s, f.wake = s, make(chan struct{}, 1) }
+
+func (f *flusher) kick() {
+	select {
+	case f.wake <- struct{}{}:
+	default:
+	}
+}
+
+// AwaitFlushed calls done once everything below next is on the disk: at once when it is already, else from the flusher.
+// After the timeout done gets ErrTimeout; after a failed flush ErrFlushFailed, and the store takes no more appends. It never
+// blocks; done must not either.
+func (s *Store) AwaitFlushed(next int64, timeout time.Duration, done func(error)) {
+	if err := s.flush.failure(); err != nil {
+		done(err)
+		return
+	}
+	if s.clog.Flushed() >= next {
+		done(nil)
+		return
+	}
+	f := &s.flush
+	f.mu.Lock()
+	f.waiting = append(f.waiting, flushWait{next, s.now().Add(timeout), done})
+	watch := !f.watching
+	f.watching = true
+	f.mu.Unlock()
+	if watch {
+		go f.watchDeadlines(timeout)
+	}
+	f.kick()
+}
+
+func (f *flusher) failure() error {
+	if e := f.failed.Load(); e != nil {
+		return *e
+	}
+	return nil
+}
+
+// watchDeadlines lives while somebody waits and wakes about once per timeout.
+func (f *flusher) watchDeadlines(d time.Duration) {
+	for {
+		select {
+		case <-f.s.o.Clock.After(d):
+		case <-f.s.stop:
+			return
+		}
+		now := f.s.now()
+		var late []flushWait
+		f.mu.Lock()
+		keep := f.waiting[:0]
+		next := now.Add(time.Hour)
+		for _, w := range f.waiting {
+			if !w.deadline.After(now) {
+				late = append(late, w)
+				continue
+			}
+			if w.deadline.Before(next) {
+				next = w.deadline
+			}
+			keep = append(keep, w)
+		}
+		clear(f.waiting[len(keep):])
+		f.waiting = keep
+		f.watching = len(keep) > 0
+		again := f.watching
+		f.mu.Unlock()
+		for _, w := range late {
+			w.done(ErrTimeout)
+		}
+		if !again {
+			return
+		}
+		d = max(next.Sub(now), 100*time.Millisecond)
+	}
+}
+
+// settle calls those whose bytes are on the disk.
+func (f *flusher) settle(flushed int64) {
+	f.mu.Lock()
+	var ready []flushWait
+	keep := f.waiting[:0]
+	for _, w := range f.waiting {
+		if w.next <= flushed {
+			ready = append(ready, w)
+		} else {
+			keep = append(keep, w)
+		}
+	}
+	clear(f.waiting[len(keep):])
+	f.waiting = keep
+	f.mu.Unlock()
+	for _, w := range ready {
+		w.done(nil)
+	}
+}
+
+func (f *flusher) failAll(err error) {
+	f.mu.Lock()
+	all := f.waiting
+	f.waiting = nil
+	f.mu.Unlock()
+	for _, w := range all {
+		w.done(err)
+	}
+}
+
+func (f *flusher) someoneWaits() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.waiting) > 0
+}
+
+// flushLoop flushes at once while somebody waits, else by the intervals of ASYNC_FLUSH.
+func (s *Store) flushLoop() {
+	for {
+		select {
+		case <-s.stop:
+			return
+		case <-s.flush.wake:
+		case <-s.o.Clock.After(s.tune.Load().FlushInterval):
+		}
+		for s.flush.someoneWaits() && s.flush.failure() == nil {
+			before := s.clog.Flushed()
+			if s.Flush() != nil || s.clog.Flushed() == before {
+				break // nothing new: the rest waits for bytes that are not written yet
+			}
+		}
+		if s.flushDue() {
+			_ = s.Flush()
+		}
+	}
+}
+
+// flushDue applies LeastPages and ThoroughInterval.
+func (s *Store) flushDue() bool {
+	t := s.tune.Load()
+	from, to := s.clog.Flushed(), s.clog.Written()
+	if from >= to || s.flush.failure() != nil {
+		return false
+	}
+	if s.now().UnixMilli()-s.flush.last.Load() >= t.FlushThoroughInterval.Milliseconds() {
+		return true
+	}
+	return to/pageSize-from/pageSize >= int64(t.FlushLeastPages)
+}
+
+// Flush puts all of the log on the disk now. A failure is final: the kernel may have dropped the pages it could not write,
+// so no later success could be believed.
+func (s *Store) Flush() error {
+	if err := s.flush.failure(); err != nil {
+		return err
+	}
+	before := s.clog.Flushed()
+	flushed, err := s.clog.Flush()
+	if err != nil {
+		err = fmt.Errorf("%w: %w", ErrFlushFailed, err)
+		s.flush.failed.CompareAndSwap(nil, &err)
+		s.fail(err)
+		s.flush.failAll(err)
+		return err
+	}
+	s.flush.last.Store(s.now().UnixMilli())
+	s.flush.flush.Add(1)
+	s.flush.settle(flushed)
+	if f := s.o.Events.OnFlush; f != nil && flushed > before {
+		f(flushed)
+	}
+	return nil
+}
+
+// queueLoop saves consume queues and the index by their intervals and writes the checkpoint.
+func (s *Store) queueLoop() {
+	thorough := s.now()
+	for {
+		t := s.tune.Load()
+		select {
+		case <-s.stop:
+			return
+		case <-s.o.Clock.After(t.QueueFlushInterval):
+		}
+		if s.state.failure() != nil {
+			continue
+		}
+		if s.now().Sub(thorough) >= t.QueueFlushThoroughInterval {
+			thorough = s.now()
+			s.count.told(s.log, "checkpoint", s.Checkpoint())
+			continue
+		}
+		least := t.QueueFlushLeastPages * pageSize
+		if s.table.PendingBytes() > 64<<20 {
+			least = 0
+		}
+		s.count.told(s.log, "save consume queues", s.table.Save(least, false))
+		if s.index != nil && s.index.Waiting() > 0 {
+			s.count.told(s.log, "save index", s.index.Save(false))
+		}
+	}
+}
+
+// Checkpoint puts everything that is visible now on the disk (log, queues, index) and then says so in the checkpoint file,
+// in this order: the file never promises what a power cut could take.
+func (s *Store) Checkpoint() error {
+	s.ckMu.Lock()
+	defer s.ckMu.Unlock()
+	if err := s.flush.failure(); err != nil {
+		return err
+	}
+	c := s.visible()
+	if err := s.Flush(); err != nil {
+		return err
+	}
+	if err := s.table.Save(0, true); err != nil {
+		return err
+	}
+	if s.index != nil {
+		if err := s.index.Save(true); err != nil {
+			return err
+		}
+	}
+	if c == s.ckLast {
+		return nil
+	}
+	if err := c.write(s.fs, s.o.CheckpointFile); err != nil {
+		return fmt.Errorf("checkpoint: %w", err)
+	}
+	s.ckLast = c
+	return nil
+}
+
+// visible is the checkpoint for everything that is published at this moment.
+func (s *Store) visible() checkpoint {
+	s.raw.mu.Lock()
+	defer s.raw.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at := s.lastStored
+	c := checkpoint{phys: at, logics: at, safe: s.published, lastRecord: s.lastRecord, exact: true}
+	if s.index != nil {
+		_, c.index = s.index.End()
+	}
+	return c
+}
+
+// told logs an error once until the same work succeeds again.
+func (c *counters) told(log logger, what string, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.failing == nil {
+		c.failing = map[string]bool{}
+	}
+	switch was := c.failing[what]; {
+	case err != nil && !was && !errors.Is(err, ErrFlushFailed):
+		c.failing[what] = true
+		log.Error("store: "+what, "err", err)
+	case err == nil && was:
+		delete(c.failing, what)
+		log.Info("store: " + what + " works again")
+	}
+}
+
+type logger interface {
+	Error(string, ...any)
+	Info(string, ...any)
+}

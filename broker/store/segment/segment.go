@@ -1,0 +1,338 @@
+// Package segment is one file of fixed length, as the commit log and the consume queues are made of.
+//
+// A file has its full length from the moment it exists (a hole reads as zeros), because a Java broker refuses to start on
+// any other length. Descriptors are opened on demand and bounded by a Cache. All I/O is pread and pwrite: an error comes
+// back as an error, and deleting a file under a reader harms nobody.
+package segment
+
+import (
+	"container/list"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sort"
+	"strconv"
+	"sync"
+	"time"
+
+	"rmqctl/internal/vfs"
+)
+
+// Errors of a File.
+var (
+	ErrRemoved = errors.New("segment: removed")
+	ErrBusy    = errors.New("segment: still being read")
+	ErrRange   = errors.New("segment: outside of the file")
+)
+
+// Name is the file name of a segment that starts at base.
+func Name(base int64) string { return fmt.Sprintf("%020d", base) }
+
+// Cache keeps at most Max files open, closing the least recently used. It belongs to one store.
+type Cache struct {
+	FS  vfs.FS
+	Max int
+
+	mu  sync.Mutex // guards lru
+	lru list.List  // of *File, newest first
+}
+
+// File is one segment. Its methods may be called from several goroutines.
+type File struct {
+	cache *Cache
+	path  string
+	base  int64
+	size  int64
+
+	mu     sync.Mutex // guards f, refs, dirty, gone; held during open and close, not during reads and writes
+	f      vfs.File
+	refs   int
+	dirty  bool // written since the last Sync
+	gone   bool
+	inList *list.Element // guarded by cache.mu
+}
+
+// Known is a segment that lies on the disk already.
+func (c *Cache) Known(dir string, base, size int64) *File {
+	return &File{cache: c, path: filepath.Join(dir, Name(base)), base: base, size: size}
+}
+
+// Create makes a new segment of full length. The caller syncs the directory when the name must survive.
+func (c *Cache) Create(dir string, base, size int64) (*File, error) {
+	s := c.Known(dir, base, size)
+	f, err := c.FS.OpenFile(s.path, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.Truncate(size); err != nil {
+		f.Close()
+		return nil, err
+	}
+	s.f, s.dirty = f, true
+	c.touch(s)
+	return s, nil
+}
+
+// Base is the logical offset of the first byte; Size the length; Path the file's name.
+func (s *File) Base() int64  { return s.base }
+func (s *File) Size() int64  { return s.size }
+func (s *File) End() int64   { return s.base + s.size }
+func (s *File) Path() string { return s.path }
+
+func (s *File) acquire() (vfs.File, error) {
+	s.mu.Lock()
+	if s.gone {
+		s.mu.Unlock()
+		return nil, ErrRemoved
+	}
+	if s.f == nil {
+		f, err := s.cache.FS.OpenFile(s.path, os.O_RDWR, 0)
+		if err != nil {
+			s.mu.Unlock()
+			return nil, err
+		}
+		s.f = f
+	}
+	s.refs++
+	f := s.f
+	s.mu.Unlock()
+	s.cache.touch(s)
+	return f, nil
+}
+
+func (s *File) release() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refs--
+	if s.gone && s.refs == 0 && s.f != nil {
+		s.f.Close()
+		s.f = nil
+	}
+}
+
+// touch marks s as just used and closes what is too much.
+func (c *Cache) touch(s *File) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s.inList != nil {
+		c.lru.MoveToFront(s.inList)
+		return
+	}
+	s.inList = c.lru.PushFront(s)
+	for e := c.lru.Back(); e != nil && c.lru.Len() > c.Max; {
+		prev := e.Prev()
+		if old := e.Value.(*File); old != s && old.closeIdle() {
+			c.lru.Remove(e)
+			old.inList = nil
+		}
+		e = prev
+	}
+}
+
+// closeIdle closes the descriptor unless somebody uses it. Written pages are synced first: an error of theirs must not be
+// lost with the descriptor.
+func (s *File) closeIdle() bool {
+	if !s.mu.TryLock() {
+		return false
+	}
+	defer s.mu.Unlock()
+	if s.refs > 0 {
+		return false
+	}
+	if s.f == nil {
+		return true
+	}
+	if s.dirty {
+		if s.f.Sync() != nil {
+			return false
+		}
+		s.dirty = false
+	}
+	s.f.Close()
+	s.f = nil
+	return true
+}
+
+// ReadAt reads p from position off of the file, whole or not at all.
+func (s *File) ReadAt(p []byte, off int64) error {
+	if off < 0 || off+int64(len(p)) > s.size {
+		return fmt.Errorf("%w: %d bytes at %d of %s", ErrRange, len(p), off, s.path)
+	}
+	f, err := s.acquire()
+	if err != nil {
+		return err
+	}
+	defer s.release()
+	n, err := f.ReadAt(p, off)
+	if n == len(p) {
+		return nil
+	}
+	if err == nil {
+		err = io.ErrUnexpectedEOF
+	}
+	return fmt.Errorf("read %d bytes at %d of %s: %w", len(p), off, s.path, err)
+}
+
+// WriteAt writes p to position off of the file.
+func (s *File) WriteAt(p []byte, off int64) error {
+	if off < 0 || off+int64(len(p)) > s.size {
+		return fmt.Errorf("%w: %d bytes at %d of %s", ErrRange, len(p), off, s.path)
+	}
+	f, err := s.acquire()
+	if err != nil {
+		return err
+	}
+	defer s.release()
+	s.mark(true)
+	if _, err := f.WriteAt(p, off); err != nil {
+		return fmt.Errorf("write %d bytes at %d of %s: %w", len(p), off, s.path, err)
+	}
+	return nil
+}
+
+func (s *File) mark(dirty bool) {
+	s.mu.Lock()
+	s.dirty = dirty
+	s.mu.Unlock()
+}
+
+// Sync puts everything written before the call on the disk.
+func (s *File) Sync() error {
+	f, err := s.acquire()
+	if err != nil {
+		return err
+	}
+	defer s.release()
+	s.mark(false)
+	if err := f.Sync(); err != nil {
+		s.mark(true)
+		return fmt.Errorf("sync %s: %w", s.path, err)
+	}
+	return nil
+}
+
+// Cut makes everything from position at read as zeros. Old bytes behind the end of the log must not be taken for records
+// after the next crash.
+func (s *File) Cut(at int64) error {
+	f, err := s.acquire()
+	if err != nil {
+		return err
+	}
+	defer s.release()
+	s.mark(true)
+	if err := f.Truncate(at); err != nil {
+		return fmt.Errorf("cut %s at %d: %w", s.path, at, err)
+	}
+	if err := f.Truncate(s.size); err != nil {
+		return fmt.Errorf("grow %s: %w", s.path, err)
+	}
+	return nil
+}
+
+// ModTime is when the file was last written.
+func (s *File) ModTime() (time.Time, error) {
+	st, err := s.cache.FS.Stat(s.path)
+	if err != nil {
+		return time.Time{}, err
+	}
+	return st.ModTime(), nil
+}
+
+// Remove deletes the file. New readers get ErrRemoved from the first call on; while old ones are inside, ErrBusy is
+// answered unless force is set: then they finish on the unlinked file.
+func (s *File) Remove(force bool) error {
+	s.mu.Lock()
+	s.gone = true
+	busy := s.refs > 0
+	if busy && !force {
+		s.mu.Unlock()
+		return fmt.Errorf("%s: %w", s.path, ErrBusy)
+	}
+	if !busy && s.f != nil {
+		s.f.Close()
+		s.f = nil
+	}
+	s.mu.Unlock()
+	s.forget()
+	if err := s.cache.FS.Remove(s.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// Rename moves the file out of the log, keeping its bytes.
+func (s *File) Rename(to string) error {
+	s.Close()
+	s.mu.Lock()
+	s.gone = true
+	s.mu.Unlock()
+	return s.cache.FS.Rename(s.path, to)
+}
+
+// Close gives the descriptor back; the file stays usable and is opened again when needed.
+func (s *File) Close() {
+	s.mu.Lock()
+	if s.refs == 0 && s.f != nil {
+		s.f.Close()
+		s.f = nil
+	}
+	s.mu.Unlock()
+	s.forget()
+}
+
+func (s *File) forget() {
+	s.cache.mu.Lock()
+	defer s.cache.mu.Unlock()
+	if s.inList != nil {
+		s.cache.lru.Remove(s.inList)
+		s.inList = nil
+	}
+}
+
+// ErrLength: a segment has another length than configured.
+var ErrLength = errors.New("segment: unexpected file length")
+
+// List finds the segments in dir, sorted. Names that are no segment's are left alone and returned in strangers. A last
+// file that is too short (a crash between creation and growth) is grown; any other length is ErrLength.
+func (c *Cache) List(dir string, size int64) (files []*File, strangers []string, err error) {
+	entries, err := c.FS.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	lengths := map[int64]int64{}
+	for _, e := range entries {
+		base, perr := strconv.ParseInt(e.Name(), 10, 64)
+		if e.IsDir() || perr != nil || base < 0 || e.Name() != Name(base) {
+			strangers = append(strangers, e.Name())
+			continue
+		}
+		info, err := e.Info()
+		if err != nil {
+			return nil, nil, err
+		}
+		lengths[base] = info.Size()
+		files = append(files, c.Known(dir, base, size))
+	}
+	sort.Slice(files, func(i, j int) bool { return files[i].base < files[j].base })
+	for i, f := range files {
+		n := lengths[f.base]
+		last := i == len(files)-1
+		switch {
+		case n == size && f.base%size == 0:
+		case last && n < size && f.base%size == 0:
+			if err := f.Cut(n); err != nil {
+				return nil, nil, err
+			}
+		default:
+			return nil, nil, fmt.Errorf("%w: %s has %d bytes at offset %d, segments are configured as %d bytes",
+				ErrLength, f.path, n, f.base, size)
+		}
+	}
+	return files, strangers, nil
+}

@@ -1,0 +1,34 @@
+package store
+
+// Stats are the store's numbers at one moment.
+type Stats struct {
+	Messages, Bytes    int64 // put since the start
+	Gets, GotMessages  int64
+	MinPhysical        int64
+	MaxPhysical        int64
+	FlushedPhysical    int64
+	DispatchedPhysical int64
+	ToFlush            int64 // bytes of log not on the disk
+	DispatchBehind     int64 // bytes of log not in the queues
+	QueueBytesPending  int64 // bytes of queues in memory only
+	Flushes            int64
+	IndexErrors        int64
+	DiskUsedPercent    int   // of the fuller disk; -1 not measured
+	LastStored         int64 // store timestamp of the newest message, ms
+}
+
+// Stats reads the numbers.
+func (s *Store) Stats() Stats {
+	s.mu.Lock()
+	published, stored := s.published, s.lastStored
+	s.mu.Unlock()
+	end, flushed := s.clog.Written(), s.clog.Flushed()
+	return Stats{
+		Messages: s.count.messages.Load(), Bytes: s.count.bytes.Load(),
+		Gets: s.count.gets.Load(), GotMessages: s.count.got.Load(),
+		MinPhysical: s.clog.Min(), MaxPhysical: end, FlushedPhysical: flushed, DispatchedPhysical: published,
+		ToFlush: end - flushed, DispatchBehind: max(end-published, 0), QueueBytesPending: s.table.PendingBytes(),
+		Flushes: s.flush.flush.Load(), IndexErrors: s.count.indexErrors.Load(),
+		DiskUsedPercent: int(s.count.disk.Load()), LastStored: stored,
+	}
+}

@@ -1,0 +1,340 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"rmqctl/broker/store/commitlog"
+	"rmqctl/broker/store/consumequeue"
+	"rmqctl/broker/store/index"
+	"rmqctl/broker/store/segment"
+	"rmqctl/internal/clock"
+	"rmqctl/internal/vfs"
+)
+
+// Store is a broker's messages. Make it with Open; Start begins its background work; Close ends it cleanly.
+//
+// Locks, in the order in which they may be taken: mu (appends), then a queue's own. Flushing has its own lock inside the
+// log. No lock is held while Events are called.
+type Store struct {
+	fs   vfs.FS
+	o    Options
+	log  *slog.Logger
+	tune atomic.Pointer[Tunables]
+
+	lock  io.Closer
+	clog  *commitlog.Log
+	table *consumequeue.Table
+	index *index.Index // nil: no index
+
+	mu sync.Mutex // guards appender, committing, closed, quiet, and Queue.Next of all queues
+	appender
+	committing bool // somebody writes rounds; only he may touch the log's end
+	closed     bool
+	quiet      chan struct{} // closed when committing ends; made by who waits for that
+
+	commit chan struct{} // a round waits for the committer goroutine
+	flush  flusher
+	watch  watchers
+	state  state
+	raw    rawAppender
+	clean  cleaner
+
+	lastStored int64 // guarded by mu: store timestamp of the newest published record
+	lastRecord int64 // guarded by mu: where it starts
+	count      counters
+
+	stop    chan struct{}
+	wg      sync.WaitGroup
+	started bool
+	ckMu    sync.Mutex // one checkpoint at a time
+	ckLast  checkpoint
+}
+
+// Open takes the store's lock, loads what is there and recovers it. Nothing in the directory is touched before the lock is
+// held. The store answers reads from then on; Start it before the first append.
+func Open(fsys vfs.FS, o Options) (*Store, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{fs: fsys, o: o, log: o.Log, commit: make(chan struct{}, 1), stop: make(chan struct{})}
+	s.tune.Store(o.Tunables)
+	s.open, s.gen = &round{}, 1
+	s.flush.init(s)
+	s.watch.init()
+	if err := fsys.MkdirAll(o.Dir, 0o755); err != nil {
+		return nil, err
+	}
+	if s.lock, err = takeLock(fsys, filepath.Join(o.Dir, "lock")); err != nil {
+		return nil, err
+	}
+	if err := s.load(); err != nil {
+		s.closeFiles()
+		s.lock.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func takeLock(fsys vfs.FS, name string) (io.Closer, error) {
+	l, err := fsys.Lock(name)
+	if errors.Is(err, vfs.ErrLocked) {
+		return nil, fmt.Errorf("%w: %w", ErrLocked, err)
+	}
+	return l, err
+}
+
+func (o Options) withDefaults() (Options, error) {
+	set := func(p *string, name string) {
+		if *p == "" {
+			*p = filepath.Join(o.Dir, name)
+		}
+	}
+	if o.Dir == "" {
+		return o, errors.New("store: no directory")
+	}
+	set(&o.CommitLogDir, "commitlog")
+	set(&o.ConsumeQueueDir, "consumequeue")
+	set(&o.IndexDir, "index")
+	set(&o.CheckpointFile, "checkpoint")
+	set(&o.AbortFile, "abort")
+	if o.SegmentSize == 0 {
+		o.SegmentSize = 1 << 30
+	}
+	if o.QueueSegmentSize == 0 {
+		o.QueueSegmentSize = 6000000
+	}
+	const unit = consumequeue.UnitSize
+	o.QueueSegmentSize = (o.QueueSegmentSize + unit - 1) / unit * unit
+	if o.SegmentSize < 128 || o.SegmentSize > 1<<31-1 || o.QueueSegmentSize < unit {
+		return o, fmt.Errorf("store: segment size %d or queue segment size %d is out of range", o.SegmentSize, o.QueueSegmentSize)
+	}
+	if o.IndexSlots <= 0 {
+		o.IndexSlots = 5000000
+	}
+	if o.IndexEntries <= 0 {
+		o.IndexEntries = 20000000
+	}
+	if o.MemoryBytes == 0 {
+		o.MemoryBytes = machineMemory()
+	}
+	if o.TailBytes == 0 {
+		o.TailBytes = 64 << 20
+	}
+	if o.OpenFiles == 0 {
+		o.OpenFiles = 1024
+	}
+	if o.Tunables == nil {
+		t := DefaultTunables()
+		o.Tunables = &t
+	}
+	if o.Clock == nil {
+		o.Clock = clock.System
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return o, nil
+}
+
+// Tune changes what may change while the store runs.
+func (s *Store) Tune(t Tunables) {
+	s.tune.Store(&t)
+	s.flush.kick()
+}
+
+// Tunables are the settings in force.
+func (s *Store) Tunables() Tunables { return *s.tune.Load() }
+
+func (s *Store) now() time.Time { return s.o.Clock.Now() }
+
+// Start marks the store as running (the abort file) and begins flushing, committing and cleaning.
+func (s *Store) Start() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return ErrClosed
+	}
+	if s.started {
+		return nil
+	}
+	if err := s.markRunning(); err != nil {
+		return err
+	}
+	s.started = true
+	for _, loop := range []func(){s.commitLoop, s.flushLoop, s.queueLoop, s.cleanLoop} {
+		s.wg.Add(1)
+		go func() {
+			defer s.wg.Done()
+			loop()
+		}()
+	}
+	return nil
+}
+
+// Close stops the store cleanly: everything is written and synced, the checkpoint says so, and the abort file goes.
+// When that fails the abort file stays, and the next Open recovers.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	started := s.started
+	s.mu.Unlock()
+	s.waitIdle()
+	close(s.stop)
+	s.wg.Wait()
+	s.flush.failAll(ErrClosed)
+	s.watch.close()
+	var err error
+	if started {
+		s.clog.Close() // deletes the segment made ahead; the rest is opened again for the flush
+		if err = s.Checkpoint(); err == nil {
+			err = s.markStopped()
+		}
+	}
+	s.closeFiles()
+	return errors.Join(err, s.lock.Close())
+}
+
+// waitIdle waits until the last round is written. Appends are refused already.
+func (s *Store) waitIdle() {
+	s.mu.Lock()
+	if !s.committing {
+		s.mu.Unlock()
+		return
+	}
+	if s.quiet == nil {
+		s.quiet = make(chan struct{})
+	}
+	c := s.quiet
+	s.mu.Unlock()
+	<-c
+}
+
+// restLocked: nobody writes rounds any more.
+func (s *Store) restLocked() {
+	s.committing = false
+	if s.quiet != nil {
+		close(s.quiet)
+		s.quiet = nil
+	}
+}
+
+func (s *Store) closeFiles() {
+	if s.clog != nil {
+		s.clog.Close()
+	}
+	if s.table != nil {
+		s.table.Close()
+	}
+	if s.index != nil {
+		s.index.Close()
+	}
+}
+
+// MinPhysical is the first offset kept; MaxPhysical the end of the log as readers see it; FlushedPhysical the end of what
+// a power cut leaves.
+func (s *Store) MinPhysical() int64     { return s.clog.Min() }
+func (s *Store) MaxPhysical() int64     { return s.clog.Written() }
+func (s *Store) FlushedPhysical() int64 { return s.clog.Flushed() }
+
+// SegmentSize is the length of a commit log file.
+func (s *Store) SegmentSize() int64 { return s.o.SegmentSize }
+
+// WaitPhysical returns once MaxPhysical is beyond the given offset, or with the context's error.
+func (s *Store) WaitPhysical(ctx context.Context, beyond int64) error {
+	for {
+		c, closed := s.watch.wait()
+		if s.MaxPhysical() > beyond {
+			return nil
+		}
+		if closed {
+			return ErrClosed
+		}
+		select {
+		case <-c:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// Watch calls f with the new MaxPhysical after each round of appends, from the committer: f must be quick. stop ends it.
+func (s *Store) Watch(f func(maxPhysical int64)) (stop func()) { return s.watch.add(f) }
+
+// watchers wakes those who wait for the log to grow.
+type watchers struct {
+	mu      sync.Mutex // guards everything
+	c       chan struct{}
+	waiting bool
+	closed  bool
+	next    int
+	fs      map[int]func(int64)
+	snap    []func(int64)
+}
+
+func (w *watchers) init() { w.c, w.fs = make(chan struct{}), map[int]func(int64){} }
+
+func (w *watchers) wait() (<-chan struct{}, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.waiting = true
+	return w.c, w.closed
+}
+
+func (w *watchers) add(f func(int64)) func() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	id := w.next
+	w.next++
+	w.fs[id] = f
+	w.snapLocked()
+	return func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		delete(w.fs, id)
+		w.snapLocked()
+	}
+}
+
+func (w *watchers) snapLocked() {
+	w.snap = nil
+	for _, f := range w.fs {
+		w.snap = append(w.snap, f)
+	}
+}
+
+func (w *watchers) tell(end int64) {
+	w.mu.Lock()
+	if w.waiting && !w.closed {
+		close(w.c)
+		w.c, w.waiting = make(chan struct{}), false
+	}
+	fs := w.snap
+	w.mu.Unlock()
+	for _, f := range fs {
+		f(end)
+	}
+}
+
+func (w *watchers) close() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.closed {
+		w.closed = true
+		close(w.c)
+	}
+}
+
+func (s *Store) cache() *segment.Cache { return &segment.Cache{FS: s.fs, Max: s.o.OpenFiles} }
