@@ -3,6 +3,7 @@
 package compat
 
 import (
+	"os"
 	"sort"
 	"testing"
 	"time"
@@ -44,16 +45,32 @@ func same(t *testing.T, what string, want, got []string) {
 	}
 	lost, more := 0, 0
 	for b, n := range count {
-		switch {
-		case n > 0:
-			lost += n
-			t.Logf("%s: lost %s", what, b)
-		case n < 0:
-			more -= n
-			t.Logf("%s: too many of %s", what, b)
+		if n != 0 && lost+more < 5 {
+			t.Logf("%s: %s: %d times too few", what, b, n)
 		}
+		lost, more = lost+max(n, 0), more+max(-n, 0)
 	}
 	if lost+more > 0 || len(want) == 0 {
 		t.Errorf("%s: of %d messages %d are lost and %d are too many", what, len(want), lost, more)
 	}
 }
+
+// servers is the version of the servers under test: ours. COMPAT_SERVERS=4.9.7 runs the same tests against Java's, which
+// is how their expectations were found.
+func servers() string {
+	if v := os.Getenv("COMPAT_SERVERS"); v != "" {
+		return v
+	}
+	return peers.Ours
+}
+
+// cluster starts a name server and one master.
+func cluster(t *testing.T, props map[string]string) (ns, broker *peers.Server) {
+	t.Helper()
+	peers.Need(t, servers())
+	ns = peers.StartNamesrv(t, servers())
+	return ns, peers.StartBroker(t, servers(), ns.Addr, props)
+}
+
+// clients are the programs that every kind of sending and receiving is tried with.
+var clients = []string{peers.Clients49, peers.All53, peers.GoClient}
