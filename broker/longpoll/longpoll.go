@@ -37,6 +37,7 @@ type Waiter struct {
 	Accepts  func(tagsCode int64) bool // nil: any entry
 	Deadline time.Time
 	Release  func(Reason) // called exactly once, on a goroutine of its own
+	Owner    any          // the connection, for Drop
 
 	index int // in the heap; -1 once released
 }
@@ -51,8 +52,8 @@ type Table struct {
 	queues map[Queue]map[*Waiter]struct{}
 	times  deadlines
 	closed bool
-	kick   chan struct{} // wakes the sleeper when an earlier deadline came in
-	done   sync.WaitGroup
+	kick   chan struct{}  // wakes the sleeper when an earlier deadline came in
+	done   sync.WaitGroup // the sleeper and releases under way
 	stop   chan struct{}
 	runs   bool
 }
@@ -111,26 +112,26 @@ func (t *Table) NotifyAny(q Queue, max int64) {
 	t.wake(q, func(w *Waiter) bool { return max > w.Offset })
 }
 
-// Drop releases the waiters for which gone holds, such as those of a closed connection.
-func (t *Table) Drop(gone func(*Waiter) bool) {
+// Drop releases the waiters of an owner that is gone.
+func (t *Table) Drop(owner any) {
 	t.mu.Lock()
 	var out []*Waiter
 	for _, set := range t.queues {
 		for w := range set {
-			if gone(w) {
+			if w.Owner == owner {
 				out = append(out, w)
 			}
 		}
 	}
 	t.removeLocked(out)
 	t.mu.Unlock()
-	release(out, Closed)
+	t.release(out, Closed)
 }
 
 // Len is the number of held pulls.
 func (t *Table) Len() int { return int(t.waiting.Load()) }
 
-// Close releases every waiter and stops the sleeper.
+// Close releases every waiter, stops the sleeper, and waits until what was released has returned.
 func (t *Table) Close() {
 	t.mu.Lock()
 	if t.closed {
@@ -142,7 +143,7 @@ func (t *Table) Close() {
 	t.removeLocked(out)
 	t.mu.Unlock()
 	close(t.stop)
-	release(out, Closed)
+	t.release(out, Closed)
 	t.done.Wait()
 }
 
@@ -156,7 +157,7 @@ func (t *Table) wake(q Queue, wanted func(*Waiter) bool) {
 	}
 	t.removeLocked(out)
 	t.mu.Unlock()
-	release(out, Arrived)
+	t.release(out, Arrived)
 }
 
 // expire sleeps until the earliest deadline, releases what is due, and ends when nobody waits.
@@ -173,12 +174,12 @@ func (t *Table) expire() {
 		if len(t.times) == 0 {
 			t.runs = false
 			t.mu.Unlock()
-			release(out, Expired)
+			t.release(out, Expired)
 			return
 		}
 		sleep := t.times[0].Deadline.Sub(now)
 		t.mu.Unlock()
-		release(out, Expired)
+		t.release(out, Expired)
 		select {
 		case <-t.clock.After(sleep):
 		case <-t.kick:
@@ -203,9 +204,9 @@ func (t *Table) removeLocked(out []*Waiter) {
 	}
 }
 
-func release(out []*Waiter, why Reason) {
+func (t *Table) release(out []*Waiter, why Reason) {
 	for _, w := range out {
-		go w.Release(why)
+		t.done.Go(func() { w.Release(why) })
 	}
 }
 

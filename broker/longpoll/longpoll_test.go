@@ -11,7 +11,7 @@ import (
 // hold adds a waiter and returns the channel its release arrives on.
 func hold(t *Table, topic string, offset int64, accepts func(int64) bool, d time.Duration) chan Reason {
 	c := make(chan Reason, 2)
-	t.Add(&Waiter{Queue: Queue{Topic: topic}, Offset: offset, Accepts: accepts, Deadline: time.Now().Add(d), Release: func(r Reason) { c <- r }})
+	t.Add(&Waiter{Queue: Queue{Topic: topic}, Offset: offset, Owner: offset, Accepts: accepts, Deadline: time.Now().Add(d), Release: func(r Reason) { c <- r }})
 	return c
 }
 
@@ -70,7 +70,7 @@ func TestDropReleasesThoseOfAClosedConnection(t *testing.T) {
 		table := New(clock.System)
 		defer table.Close()
 		a, b := hold(table, "T", 1, nil, time.Minute), hold(table, "T", 2, nil, time.Minute)
-		table.Drop(func(w *Waiter) bool { return w.Offset == 1 })
+		table.Drop(int64(1))
 		if got := <-a; got != Closed {
 			t.Errorf("a: %v", got)
 		}

@@ -151,3 +151,14 @@ func (t *Table) AddSystem(n Names, now time.Time) {
 		t.Delete(message.AutoCreateTopic, now)
 	}
 }
+
+// SystemNames are the names of all topics that operators may neither make nor delete.
+func SystemNames(n Names) map[string]bool {
+	names := map[string]bool{
+		message.AutoCreateTopic: true, message.HalfTopic: true, message.OpHalfTopic: true, message.CheckMaxTimeTopic: true, message.TraceTopic: true,
+	}
+	for _, c := range System(n) {
+		names[c.TopicName] = true
+	}
+	return names
+}

@@ -1,0 +1,184 @@
+package broker
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"rmqctl/broker/config"
+	"rmqctl/broker/topic"
+	"rmqctl/internal/clock"
+	"rmqctl/internal/conf"
+	"rmqctl/internal/protocol"
+	"rmqctl/internal/remoting"
+)
+
+// registrar keeps every name server informed of this broker.
+//
+// Beside RocketMQ's period it registers again as soon as a name server's connection is lost, so that a restarted name
+// server knows its brokers after a second and not after half a minute; and after an announcement that a name server
+// missed, it moves the topics' version on, because a name server takes topics only from a version it does not know.
+type registrar struct {
+	config *conf.Live[config.Config]
+	clock  clock.Clock
+	log    *slog.Logger
+	client *remoting.Client
+	topics *topic.Table
+	addr   string // what clients are told
+	haAddr string // what slaves are told
+
+	onMaster func(addr, haAddr string) // what a slave learns
+	ready    func()                    // called once, after the first round that some name server took
+
+	kick    chan struct{}
+	stopped sync.WaitGroup // the loop of run
+
+	mu     sync.Mutex // guards failed
+	failed map[string]bool
+	once   sync.Once
+}
+
+// retryPause is how soon a name server that did not answer is tried again.
+const retryPause = time.Second
+
+// Registration periods outside these bounds are not taken.
+const (
+	minPeriod = 10 * time.Second
+	maxPeriod = time.Minute
+)
+
+// run registers at once, then periodically and when kicked, until the context ends.
+func (r *registrar) run(ctx context.Context) {
+	for {
+		pause := min(max(r.config.Load().RegisterNameServerPeriod, minPeriod), maxPeriod)
+		if !r.all(ctx) {
+			pause = retryPause
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.kick:
+		case <-r.clock.After(pause):
+		}
+	}
+}
+
+// Kick registers soon.
+func (r *registrar) Kick() {
+	select {
+	case r.kick <- struct{}{}:
+	default:
+	}
+}
+
+// all registers everything everywhere and reports whether every name server took it.
+func (r *registrar) all(ctx context.Context) bool {
+	cfg := r.config.Load()
+	servers := cfg.NameServers()
+	if len(servers) == 0 {
+		r.once.Do(r.ready)
+		return true
+	}
+	rows, version := r.topics.All()
+	taken := r.send(ctx, cfg, servers, rows, protocol.DataVersion{Counter: version.Counter, Timestamp: version.Timestamp})
+	if taken > 0 {
+		r.once.Do(r.ready)
+	}
+	return taken == len(servers)
+}
+
+// Announce tells every name server one topic, and returns when all know it or did not answer in time.
+func (r *registrar) Announce(c *protocol.TopicConfig) {
+	cfg := r.config.Load()
+	servers := cfg.NameServers()
+	version := r.topics.Version()
+	rows := map[string]*protocol.TopicConfig{c.TopicName: c}
+	taken := r.send(context.Background(), cfg, servers, rows, protocol.DataVersion{Counter: version.Counter, Timestamp: version.Timestamp})
+	if taken < len(servers) {
+		r.topics.Touch(r.clock.Now())
+		r.Kick()
+	}
+}
+
+// send registers the given topics at all name servers at the same time.
+func (r *registrar) send(ctx context.Context, cfg *config.Config, servers []string, rows map[string]*protocol.TopicConfig, v protocol.DataVersion) (taken int) {
+	body, err := (&protocol.RegisterBrokerBody{TopicConfigs: protocol.TopicConfigTable{DataVersion: v, Topics: allowed(cfg, rows)}}).Encode(cfg.CompressedRegister)
+	if err != nil {
+		r.log.Error("encode registration", "err", err)
+		return 0
+	}
+	req := &protocol.RegisterBrokerRequest{
+		BrokerName: cfg.BrokerName, BrokerAddr: r.addr, ClusterName: cfg.BrokerClusterName, HAServerAddr: r.haAddr, BrokerID: cfg.BrokerID,
+		Compressed: cfg.CompressedRegister, BodyCRC32: protocol.BodyCRC(body),
+	}
+	ctx, cancel := context.WithTimeout(ctx, cfg.RegisterBrokerTimeout)
+	defer cancel()
+	var mu sync.Mutex // guards taken
+	var sent sync.WaitGroup
+	for _, ns := range servers {
+		sent.Go(func() {
+			resp, _, err := remoting.Do(ctx, r.client, ns, protocol.RegisterBroker, req, body)
+			r.note(ctx, ns, err)
+			if err != nil {
+				return
+			}
+			if cfg.BrokerID != 0 && resp.MasterAddr != "" {
+				r.onMaster(resp.MasterAddr, resp.HAServerAddr)
+			}
+			mu.Lock()
+			taken++
+			mu.Unlock()
+		})
+	}
+	sent.Wait()
+	return taken
+}
+
+// allowed is the topics as name servers may know them: a broker that may not be written, or not be read, says so for
+// every topic.
+func allowed(cfg *config.Config, rows map[string]*protocol.TopicConfig) map[string]*protocol.TopicConfig {
+	const rw = protocol.PermRead | protocol.PermWrite
+	perm := int32(cfg.BrokerPermission)
+	if perm&rw == rw {
+		return rows
+	}
+	out := make(map[string]*protocol.TopicConfig, len(rows))
+	for name, c := range rows {
+		masked := *c
+		masked.Perm = perm
+		out[name] = &masked
+	}
+	return out
+}
+
+// note logs a name server that stops or starts taking registrations, once.
+func (r *registrar) note(ctx context.Context, ns string, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	was, known := r.failed[ns]
+	r.failed[ns] = err != nil
+	switch {
+	case err != nil && !was:
+		r.log.Warn("register at name server", "remote", ns, "err", err)
+	case err == nil && (was || !known):
+		r.log.Info("registered at name server", "remote", ns)
+	}
+}
+
+// unregister takes this broker out of every route. Name servers that do not answer find out by themselves.
+func (r *registrar) unregister(ctx context.Context) {
+	cfg := r.config.Load()
+	var sent sync.WaitGroup
+	for _, ns := range cfg.NameServers() {
+		sent.Go(func() {
+			_, _, err := remoting.Do(ctx, r.client, ns, protocol.UnregisterBroker, &protocol.UnregisterBrokerRequest{
+				BrokerName: cfg.BrokerName, BrokerAddr: r.addr, ClusterName: cfg.BrokerClusterName, BrokerID: cfg.BrokerID,
+			})
+			if err != nil {
+				r.log.Warn("unregister at name server", "remote", ns, "err", err)
+			}
+		})
+	}
+	sent.Wait()
+}

@@ -1,0 +1,243 @@
+// Package slavesync copies to a slave what the replicated log does not hold: topics, groups, consumer offsets and the
+// positions of delayed messages. It asks the master in RocketMQ's own requests, so the master may be a Java broker.
+//
+// Invariant: a consumer offset that somebody committed never gets lost or lower because a master came back. Two ways lead
+// there. A master that starts takes over what its slaves have further than itself (Raise) before it serves anybody. A
+// slave remembers what clients committed to it while the master was away, keeps that against the master's older view, and
+// tells the master as soon as it answers.
+package slavesync
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"rmqctl/broker/delay"
+	"rmqctl/broker/group"
+	"rmqctl/broker/offset"
+	"rmqctl/broker/topic"
+	"rmqctl/internal/clock"
+	"rmqctl/internal/protocol"
+	"rmqctl/internal/remoting"
+)
+
+const (
+	period  = 10 * time.Second
+	timeout = 5 * time.Second
+)
+
+// Slave keeps a slave's tables level with its master's.
+type Slave struct {
+	Client  *remoting.Client
+	Clock   clock.Clock
+	Log     *slog.Logger
+	Topics  *topic.Table
+	Groups  *group.Configs
+	Offsets *offset.Table
+	Delay   *delay.Service
+	Save    func() error // writes the tables that changed
+
+	mu     sync.Mutex // guards master
+	master string
+	moved  chan struct{}
+	once   sync.Once
+}
+
+func (s *Slave) init() { s.once.Do(func() { s.moved = make(chan struct{}, 1) }) }
+
+// SetMaster names the master's address; "" while it is unknown. A new one is asked at once.
+func (s *Slave) SetMaster(addr string) {
+	s.init()
+	s.mu.Lock()
+	same := s.master == addr
+	s.master = addr
+	s.mu.Unlock()
+	if !same {
+		select {
+		case s.moved <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// Master is the master's address; "" while it is unknown.
+func (s *Slave) Master() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.master
+}
+
+// Run copies every ten seconds until the context ends.
+func (s *Slave) Run(ctx context.Context) {
+	s.init()
+	well := true
+	for {
+		if addr := s.Master(); addr != "" {
+			err := s.Round(ctx, addr)
+			switch {
+			case err != nil && well && ctx.Err() == nil:
+				s.Log.Warn("copy tables from master", "remote", addr, "err", err)
+			case err == nil && !well:
+				s.Log.Info("tables are copied from master again", "remote", addr)
+			}
+			well = err == nil
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.moved:
+		case <-s.Clock.After(period):
+		}
+	}
+}
+
+// Round copies everything once.
+func (s *Slave) Round(ctx context.Context, addr string) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	return errors.Join(s.topics(ctx, addr), s.groups(ctx, addr), s.offsets(ctx, addr), s.delays(ctx, addr), s.Save())
+}
+
+func (s *Slave) topics(ctx context.Context, addr string) error {
+	_, body, err := remoting.Do(ctx, s.Client, addr, protocol.GetAllTopicConfig, nil)
+	if err != nil {
+		return err
+	}
+	rows, version, err := topic.Decode(body)
+	if err == nil && version != s.Topics.Version() {
+		s.Topics.Replace(rows, version)
+	}
+	return err
+}
+
+func (s *Slave) groups(ctx context.Context, addr string) error {
+	_, body, err := remoting.Do(ctx, s.Client, addr, protocol.GetAllSubscriptionGroupConfig, nil)
+	if err != nil {
+		return err
+	}
+	rows, version, err := group.Decode(body)
+	if err == nil && version != s.Groups.Version() {
+		s.Groups.Replace(rows, version)
+	}
+	return err
+}
+
+func (s *Slave) offsets(ctx context.Context, addr string) error {
+	table, err := fetchOffsets(ctx, s.Client, addr)
+	if err != nil {
+		return err
+	}
+	for _, e := range s.Offsets.Follow(table) {
+		s.Log.Info("tell the master an offset it missed", "topic", e.Topic, "group", e.Group, "queue", e.Queue, "offset", e.Offset)
+		_, _, err := remoting.Do(ctx, s.Client, addr, protocol.UpdateConsumerOffset, &protocol.UpdateConsumerOffsetRequest{
+			ConsumerGroup: e.Group, Topic: e.Topic, QueueID: e.Queue, CommitOffset: e.Offset,
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Slave) delays(ctx context.Context, addr string) error {
+	_, body, err := remoting.Do(ctx, s.Client, addr, protocol.GetAllDelayOffset, nil)
+	if err != nil {
+		return missing(err)
+	}
+	return s.Delay.Adopt(body)
+}
+
+// fetchOffsets asks a broker for all its consumer offsets.
+func fetchOffsets(ctx context.Context, c *remoting.Client, addr string) (map[offset.Key]map[int32]int64, error) {
+	_, body, err := remoting.Do(ctx, c, addr, protocol.GetAllConsumerOffset, nil)
+	if err != nil {
+		return nil, missing(err)
+	}
+	return offset.Decode(body)
+}
+
+// missing forgives the answer with which a Java broker says that it has no such table yet.
+func missing(err error) error {
+	if protocol.StatusOf(err) == protocol.SystemError && errors.As(err, new(*protocol.Error)) {
+		return nil
+	}
+	return err
+}
+
+// Returning lets a master that starts take over what its slaves know further than itself. Slaves are found through the
+// name servers; those that do not answer in time are left out, they will tell by themselves.
+type Returning struct {
+	Client      *remoting.Client
+	Log         *slog.Logger
+	NameServers []string
+	Cluster     string
+	Broker      string
+	Offsets     *offset.Table
+}
+
+// Raise asks all slaves at once and returns how many offsets went up.
+func (r *Returning) Raise(ctx context.Context) (raised int) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	var asked sync.WaitGroup
+	var mu sync.Mutex // guards raised
+	for _, addr := range r.slaves(ctx) {
+		asked.Go(func() {
+			table, err := fetchOffsets(ctx, r.Client, addr)
+			if err != nil {
+				r.Log.Warn("ask slave for offsets", "remote", addr, "err", err)
+				return
+			}
+			n := 0
+			for key, queues := range table {
+				for queue, at := range queues {
+					if r.Offsets.Raise(offset.Entry{Key: key, Queue: queue, Offset: at}) {
+						n++
+					}
+				}
+			}
+			mu.Lock()
+			raised += n
+			mu.Unlock()
+		})
+	}
+	asked.Wait()
+	return raised
+}
+
+// slaves are the addresses under our name with an id above 0, from whichever name server answers.
+func (r *Returning) slaves(ctx context.Context) []string {
+	found := map[string]bool{}
+	var mu sync.Mutex // guards found
+	var asked sync.WaitGroup
+	for _, ns := range r.NameServers {
+		asked.Go(func() {
+			_, body, err := remoting.Do(ctx, r.Client, ns, protocol.GetBrokerCluster, nil)
+			if err != nil {
+				return
+			}
+			var info protocol.ClusterInfo
+			if err := protocol.DecodeJSON(body, &info); err != nil {
+				r.Log.Warn("cluster info", "remote", ns, "err", err)
+				return
+			}
+			b := info.BrokerAddrTable[r.Broker]
+			if b == nil || b.Cluster != r.Cluster {
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			for id, addr := range b.BrokerAddrs {
+				if id > 0 {
+					found[addr] = true
+				}
+			}
+		})
+	}
+	asked.Wait()
+	return slices.Sorted(maps.Keys(found))
+}

@@ -1,0 +1,96 @@
+package broker
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+
+	"rmqctl/broker/config"
+	"rmqctl/broker/longpoll"
+	"rmqctl/broker/store"
+	"rmqctl/internal/message"
+)
+
+// storeOptions is the store's share of the configuration.
+func (b *Broker) storeOptions(cfg *config.Config) store.Options {
+	t := tunables(cfg)
+	return store.Options{
+		Dir: cfg.StorePathRootDir, CommitLogDir: cfg.StorePathCommitLog, ConsumeQueueDir: cfg.StorePathConsumeQueue,
+		IndexDir: cfg.StorePathIndex, CheckpointFile: cfg.StoreCheckpoint, AbortFile: cfg.AbortFile,
+		SegmentSize: cfg.MappedFileSizeCommitLog, QueueSegmentSize: cfg.ConsumeQueueFileSize(), NoIndex: !cfg.MessageIndexEnable,
+		IndexSlots: int32(cfg.MaxHashSlotNum), IndexEntries: int32(cfg.MaxIndexNum),
+		DeliverTime: b.levels.DeliverTime, Tunables: &t, Clock: b.o.Clock, Log: b.log.With("part", "store"), Progress: b.o.Progress,
+		Events: store.Events{
+			OnDispatch: b.dispatched,
+			OnCorrupt:  func(what string, at int64) { b.log.Error("store damaged", "what", what, "offset", at) },
+			OnDelete:   func(file, why string) { b.log.Info("file deleted", "file", file, "why", why) },
+			OnFailure:  func(err error) { b.log.Error("store takes no more messages", "err", err) },
+		},
+	}
+}
+
+// dispatched wakes who waits for the queue that has just grown.
+func (b *Broker) dispatched(d store.Dispatch) {
+	b.polls.Notify(longpoll.Queue{Topic: d.Topic, ID: d.Queue}, d.MaxOffset, d.TagsCode)
+	if d.Topic == message.ScheduleTopic {
+		b.delay.Arrived(d.Queue)
+	}
+}
+
+// watchConfig hands live settings on to the parts that keep a copy.
+func (b *Broker) watchConfig() {
+	for _, key := range new(config.Config).Keys() {
+		if key.Live {
+			b.o.Config.OnChange(key.Name, func(c *config.Config) { b.store.Tune(tunables(c)) })
+		}
+	}
+}
+
+// tunables is what the store may be told while it runs.
+func tunables(c *config.Config) store.Tunables {
+	t := store.DefaultTunables()
+	t.FlushInterval, t.FlushLeastPages, t.FlushThoroughInterval = c.FlushIntervalCommitLog, c.FlushCommitLogLeastPages, c.FlushCommitLogThoroughInterval
+	t.QueueFlushInterval, t.QueueFlushLeastPages = c.FlushIntervalConsumeQueue, c.FlushConsumeQueueLeastPages
+	t.QueueFlushThoroughInterval = c.FlushConsumeQueueThoroughInterval
+	t.MaxMessageSize = c.MaxMessageSize
+	t.MaxBytesInMemory, t.MaxCountInMemory = c.MaxTransferBytesOnMessageInMemory, c.MaxTransferCountOnMessageInMemory
+	t.MaxBytesOnDisk, t.MaxCountOnDisk = c.MaxTransferBytesOnMessageInDisk, c.MaxTransferCountOnMessageInDisk
+	t.InMemoryRatio = c.AccessMessageInMemoryMaxRatio
+	t.CleanInterval, t.DeleteWhen, t.FileReserved = c.CleanResourceInterval, c.DeleteHours(), c.FileReservedTime
+	t.DeletePause, t.DestroyForcibly, t.RedeleteHanged = c.DeleteCommitLogFilesInterval, c.DestroyMappedFileForcibly, c.RedeleteHangedFileInterval
+	t.CleanForcibly, t.DiskMaxUsedRatio = c.CleanFileForciblyEnable, c.DiskMaxUsedSpaceRatio
+	t.DiskWarningRatio, t.DiskCleanForciblyRatio = c.DiskSpaceWarningLevelRatio, c.DiskSpaceCleanForciblyRatio
+	return t
+}
+
+// advertised is the address clients are told: the configured one, else the one this broker binds to, else the host's
+// first address that is not loopback.
+func advertised(cfg *config.Config) (netip.Addr, error) {
+	for _, text := range []string{cfg.BrokerIP1, cfg.BindAddress} {
+		if text == "" {
+			continue
+		}
+		ip, err := netip.ParseAddr(text)
+		if err != nil {
+			return netip.Addr{}, fmt.Errorf("brokerIP1 or bindAddress %q is not an IP address: %w", text, err)
+		}
+		if !ip.IsUnspecified() {
+			return ip, nil
+		}
+	}
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("find this host's address: %w", err)
+	}
+	found := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	for _, a := range addrs {
+		prefix, err := netip.ParsePrefix(a.String())
+		if err != nil {
+			continue
+		}
+		if ip := prefix.Addr(); ip.Is4() && ip.IsGlobalUnicast() {
+			return ip, nil
+		}
+	}
+	return found, nil
+}
