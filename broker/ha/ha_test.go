@@ -176,6 +176,26 @@ func TestSlaveBehindTheOldestSegmentIsRefused(t *testing.T) {
 	}
 }
 
+// A slave that cannot follow keeps asking, but not ten times a second.
+func TestRefusedSlaveBacksOff(t *testing.T) {
+	log := newLog(4096)
+	_, addr := serve(t, MasterOptions{Log: log})
+	ahead := newLog(4096)
+	ahead.append(make([]byte, 140))
+	var dials atomic.Int64
+	s := NewSlave(SlaveOptions{Log: ahead, Dial: func(ctx context.Context, addr string) (net.Conn, error) {
+		dials.Add(1)
+		return (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+	}})
+	defer s.Close()
+	s.SetMaster(addr)
+	until(t, "refused twice", func() bool { return dials.Load() >= 3 })
+	time.Sleep(600 * time.Millisecond) // 100+200+400+800: at most one more
+	if n := dials.Load(); n > 5 {
+		t.Errorf("%d connections", n)
+	}
+}
+
 func TestFramesNeverCrossASegmentAndStaySmall(t *testing.T) {
 	log := newLog(1000)
 	log.append(noise(rand.New(rand.NewPCG(3, 4)), 4321))

@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"rmqctl/broker/store"
 	"rmqctl/internal/clock"
 )
 
@@ -145,7 +146,7 @@ func (s *Slave) follow() {
 			return
 		}
 		s.note(addr, err)
-		if s.bytes.Load() != got {
+		if s.bytes.Load() != got && !errors.Is(err, ErrDiverged) {
 			wait = backoffMin // it was a working connection
 		}
 		s.pause(moved, s.o.Clock.After(wait))
@@ -260,8 +261,8 @@ func (l *link) receive() error {
 			if _, err := io.ReadFull(in, body); err != nil {
 				return err
 			}
-			if err := l.s.o.Log.AppendRaw(off, body); err != nil {
-				return fmt.Errorf("append %d bytes at %d: %w", size, off, err)
+			if err := l.append(off, body); err != nil {
+				return err
 			}
 		}
 		if size > 0 && !wholeFrameBuffered(in) {
@@ -270,6 +271,18 @@ func (l *link) receive() error {
 			}
 		}
 	}
+}
+
+// append writes a frame. Bytes that are no records where records must be mean that two logs have parted unnoticed.
+func (l *link) append(off int64, body []byte) error {
+	err := l.s.o.Log.AppendRaw(off, body)
+	if errors.Is(err, store.ErrBadStream) {
+		return fmt.Errorf("%w: %w", ErrDiverged, err)
+	}
+	if err != nil {
+		return fmt.Errorf("append %d bytes at %d: %w", len(body), off, err)
+	}
+	return nil
 }
 
 // wholeFrameBuffered: the next frame can be taken without waiting for the network.
