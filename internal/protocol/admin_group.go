@@ -116,7 +116,7 @@ type ProducerInfo struct {
 
 type QuerySubscriptionRequest struct {
 	Group string `rmq:"group,must"`
-	Topic string `rmq:"topic,must"`
+	Topic string `rmq:"topic"`
 }
 
 // SubscriptionOfGroup is the body of QUERY_SUBSCRIPTION_BY_CONSUMER.
