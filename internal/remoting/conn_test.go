@@ -265,6 +265,10 @@ func TestAFastRequestAllocatesNothing(t *testing.T) {
 	if raceEnabled {
 		t.Skip("sync.Pool forgets under the race detector")
 	}
+	messages := make([][]byte, 32)
+	for i := range messages {
+		messages[i] = make([]byte, 100)
+	}
 	router := NewRouter(
 		On(protocol.SendMessageV2, func(x *Exchange, q *protocol.SendMessageRequestV2) (*protocol.SendMessageResponse, error) {
 			if len(x.Request.Body) != 1024 {
@@ -279,7 +283,7 @@ func TestAFastRequestAllocatesNothing(t *testing.T) {
 			r.NextBeginOffset = q.QueueOffset
 			x.Status(protocol.PullNotFound)
 			x.Remark("PULL_NOT_FOUND")
-			x.ReplyBody(x.Request.Body)
+			x.ReplyBody(messages...)
 			return r, nil
 		}, Fast))
 	h := &hub{router: router, sweepEvery: time.Hour}

@@ -82,7 +82,6 @@ type Pending struct {
 	remark   string
 	fields   protocol.Fields
 	body     [][]byte
-	body0    [1][]byte
 }
 
 // Conn is the connection the answer is owed to.
@@ -93,12 +92,7 @@ func (p *Pending) Set(k, v string)   { p.fields.Set(k, v) }
 func (p *Pending) Version() int32    { return p.version }
 func (p *Pending) Gone() bool        { return isClosed(p.conn.closed) }
 func (p *Pending) ReplyBody(bodies ...[]byte) {
-	if len(bodies) == 1 {
-		p.body0[0] = bodies[0]
-		p.body = p.body0[:]
-		return
-	}
-	p.body = append([][]byte(nil), bodies...)
+	p.body = append(p.body[:0], bodies...)
 }
 
 func isClosed(ch <-chan struct{}) bool {
@@ -161,6 +155,7 @@ func (p *Pending) write(h protocol.Header, err error) bool {
 		cmd.Code, cmd.Remark = failure(err)
 		body = nil
 	}
+	defer clear(p.body)
 	werr := p.conn.append(&cmd, h, body)
 	if errors.Is(werr, protocol.ErrFrameTooLarge) {
 		cmd.Code, cmd.Remark, cmd.Fields = protocol.SystemError, "the response is too large", protocol.Fields{}

@@ -109,8 +109,7 @@ func (x *Exchange) begin(c *Conn, cmd *protocol.Command, r *route) {
 	x.Conn, x.Request, x.held = c, cmd, false
 	p := &x.answer
 	p.conn, p.route, p.opaque, p.version, p.language = c, r, cmd.Opaque, cmd.Version, cmd.Language
-	p.encoding, p.oneway, p.status, p.remark, p.body = cmd.Encoding, cmd.IsOneway(), protocol.Success, "", nil
-	p.body0[0] = nil
+	p.encoding, p.oneway, p.status, p.remark, p.body = cmd.Encoding, cmd.IsOneway(), protocol.Success, "", p.body[:0]
 	p.done.Store(false)
 	if p.fields.Len() > 0 {
 		p.fields = protocol.Fields{}
