@@ -111,7 +111,7 @@ func (c *namesrvCmd) Run(ctx context.Context, std *streams) error {
 	}
 	notify := &notifier{log: log}
 	n, err := namesrv.New(namesrv.Options{
-		Config: live, ConfigFile: c.ConfigFile, FS: vfs.OS, Log: log, Clock: clock.System, Version: version, Ready: notify.ready,
+		Config: live, FS: vfs.OS, Log: log, Clock: clock.System, Version: version, Ready: notify.ready,
 	})
 	if err != nil {
 		return err
