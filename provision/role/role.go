@@ -153,8 +153,8 @@ func bind(n *inventory.Node) string {
 func dirs(n *inventory.Node, last step.Dir) []step.Step {
 	var up []step.Step
 	for p := path.Dir(last.Path); p != "/" && p != "." && !common[p]; p = path.Dir(p) {
-		if n.Local() && len(p) < len(n.Root) {
-			break
+		if n.Local() && len(p) < len(n.Root) || p == n.Paths.Data || p == n.Paths.Install {
+			break // Host has it
 		}
 		up = append([]step.Step{step.Dir{Path: p}}, up...)
 	}

@@ -159,7 +159,7 @@ func (r Running) Name() string { return "run " + r.Unit }
 // Check compares the process's environment.
 func (r Running) Check(_ context.Context, h Reader) (*Change, error) {
 	out, err := h.Query(r.Sup.State(r.Unit))
-	if err != nil {
+	if err != nil && !errors.Is(err, ErrNoAgent) {
 		return nil, fmt.Errorf("state of %s: %w", r.Unit, err)
 	}
 	state := ParseUnitState(out)
