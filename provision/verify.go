@@ -1,0 +1,140 @@
+// Does it work? A probe message goes the whole way: each name server is asked where a master is, the message is sent to
+// the address it names, read back from the master, and from every slave.
+//
+// The probe's topic is the one that every broker makes under its own name, so nothing is added to the cluster's topics.
+
+package provision
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"rmqctl/internal/client"
+	"rmqctl/internal/message"
+	"rmqctl/internal/protocol"
+	"rmqctl/inventory"
+)
+
+const probeGroup = "TOOLS_CONSUMER" // a group that every broker has
+
+// Verify sends and reads back probe messages through the running cluster.
+func Verify(ctx context.Context, o Options) error {
+	e, err := newEngine(o)
+	if err != nil {
+		return err
+	}
+	defer e.close()
+	if err := e.open(ctx); err != nil {
+		return err
+	}
+	return e.verify(ctx)
+}
+
+func (e *engine) verify(ctx context.Context) error {
+	failed := &VerifyError{}
+	through, read := 0, 0
+	for _, g := range e.inv.Groups {
+		for _, ns := range e.inv.NameServers {
+			sent, err := e.probe(ctx, ns, g)
+			if err != nil {
+				failed.Failed = append(failed.Failed, fmt.Sprintf("%s through name server %s: %v", g.Name, ns.Addr(), err))
+				continue
+			}
+			through++
+			for _, b := range g.Brokers {
+				if err := e.readBack(ctx, b, sent); err != nil {
+					failed.Failed = append(failed.Failed, fmt.Sprintf("%s on %s: read back: %v", b.Member, b.Node.Name, err))
+				} else if !b.Master() {
+					read++
+				}
+			}
+		}
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	ev := Event{Step: "verify", State: OK, Why: fmt.Sprintf("name servers × masters %d/%d, slaves read %d/%d",
+		through, len(e.inv.Groups)*len(e.inv.NameServers), read, len(e.inv.NameServers)*(len(e.inv.Brokers())-len(e.inv.Groups)))}
+	if failed.Failed != nil {
+		ev.State, ev.Err = Failed, failed
+		e.emit(ev)
+		return failed
+	}
+	e.emit(ev)
+	return nil
+}
+
+// probed is a message on its way.
+type probed struct {
+	queue  protocol.MessageQueue
+	offset int64
+	body   []byte
+}
+
+// probe sends one message to the master that the name server names.
+func (e *engine) probe(ctx context.Context, ns *inventory.NameServer, g *inventory.Group) (*probed, error) {
+	route, err := e.routeAt(ctx, ns, g.Name)
+	if err != nil {
+		return nil, err
+	}
+	addr := ""
+	for _, d := range route.BrokerDatas {
+		if d.BrokerName == g.Name {
+			addr = d.BrokerAddrs[0]
+		}
+	}
+	if want := g.Master.Addr(); addr != want {
+		return nil, fmt.Errorf("it names %q as master, which is at %s", addr, want)
+	}
+	body := []byte("rmqctl probe " + e.id + " through " + ns.Addr())
+	now := e.clock.Now().UnixMilli()
+	props := message.EncodeProperties(map[string]string{"WAIT": "true"})
+	req := &protocol.SendMessageRequestV2{ProducerGroup: "rmqctl_probe", Topic: g.Name, DefaultTopic: "TBW102", DefaultTopicQueueNums: 4,
+		BornTimestamp: now, Properties: props}
+	c, err := e.net.cluster()
+	if err != nil {
+		return nil, err
+	}
+	resp, _, err := client.Call(ctx, c, addr, protocol.SendMessageV2, req, body)
+	if err != nil {
+		return nil, fmt.Errorf("send to %s: %w", addr, err)
+	}
+	return &probed{queue: protocol.MessageQueue{Topic: g.Name, BrokerName: g.Name, QueueID: resp.QueueID}, offset: resp.QueueOffset, body: body}, nil
+}
+
+func (e *engine) routeAt(ctx context.Context, ns *inventory.NameServer, topic string) (*protocol.TopicRouteData, error) {
+	c, err := e.net.cluster()
+	if err != nil {
+		return nil, err
+	}
+	return client.CallJSON[protocol.TopicRouteData](ctx, c, ns.Addr(), protocol.GetRouteInfoByTopic, &protocol.RouteRequest{Topic: topic})
+}
+
+// readBack reads the message by its exact place, and waits a little for a slave that has not got it yet.
+func (e *engine) readBack(ctx context.Context, b *inventory.Broker, p *probed) error {
+	c, err := e.net.cluster()
+	if err != nil {
+		return err
+	}
+	until := e.clock.Now().Add(20 * time.Second)
+	for {
+		got, err := c.Pull(ctx, b.Addr(), client.PullRequest{Group: probeGroup, Queue: p.queue, Offset: p.offset, Max: 1})
+		if err == nil {
+			for _, m := range got.Messages {
+				if m.QueueOffset == p.offset && bytes.Equal(m.Body, p.body) {
+					return nil
+				}
+			}
+			err = errors.New("the message is not there")
+		}
+		if !e.clock.Now().Before(until) {
+			return err
+		}
+		if werr := e.wait(ctx, 200*time.Millisecond); werr != nil {
+			return werr
+		}
+	}
+}
