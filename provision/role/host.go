@@ -2,6 +2,7 @@ package role
 
 import (
 	"encoding/json"
+	"net/netip"
 	"path"
 	"sort"
 
@@ -95,7 +96,7 @@ func clients(inv *inventory.Inventory) []string {
 	for _, n := range inv.Nodes {
 		from = append(from, n.Advertise)
 	}
-	return from
+	return distinct(from)
 }
 
 // others is the addresses of the other members of a broker's group.
@@ -106,8 +107,39 @@ func others(b *inventory.Broker) []string {
 			from = append(from, m.Node.Advertise)
 		}
 	}
-	sort.Strings(from)
-	return from
+	return distinct(from)
+}
+
+// distinct is the addresses and prefixes without those that lie in another one: nftables refuses sets that overlap.
+func distinct(from []string) []string {
+	prefixes := make([]netip.Prefix, 0, len(from))
+	for _, f := range from {
+		if p, err := netip.ParsePrefix(f); err == nil {
+			prefixes = append(prefixes, p)
+		} else if a, err := netip.ParseAddr(f); err == nil {
+			prefixes = append(prefixes, netip.PrefixFrom(a, a.BitLen()))
+		}
+	}
+	sort.SliceStable(prefixes, func(i, j int) bool { return prefixes[i].Bits() < prefixes[j].Bits() })
+	var kept []netip.Prefix
+	for _, p := range prefixes {
+		inside := false
+		for _, k := range kept {
+			inside = inside || k.Overlaps(p)
+		}
+		if !inside {
+			kept = append(kept, p)
+		}
+	}
+	out := make([]string, len(kept))
+	for i, p := range kept {
+		out[i] = p.String()
+		if p.IsSingleIP() {
+			out[i] = p.Addr().String()
+		}
+	}
+	sort.Strings(out)
+	return out
 }
 
 // serviceText is a builtin supervisor's unit file.
