@@ -202,7 +202,12 @@ func (b *Broker) start(ctx context.Context) error {
 	b.serve(cfg)
 	b.watchConfig()
 	b.registrar.stopped.Go(func() { b.registrar.run(loopCtx) })
-	b.loops.Go(func() { b.persistLoop(loopCtx) })
+	b.loops.Go(func() {
+		b.persist(loopCtx, "consumer offsets", func(c *config.Config) time.Duration { return c.FlushConsumerOffsetInterval }, b.saveOffsets)
+	})
+	b.loops.Go(func() {
+		b.persist(loopCtx, "delay offsets", func(c *config.Config) time.Duration { return c.FlushDelayOffsetInterval }, b.saveDelays)
+	})
 	b.loops.Go(func() { b.pulse(loopCtx) })
 	if b.tables != nil {
 		b.loops.Go(func() { b.tables.Run(loopCtx) })
@@ -316,7 +321,7 @@ func (b *Broker) processors(cfg *config.Config) *processor.Processors {
 		Reply: &processor.Reply{Send: send, Producers: b.producers},
 		Pull: &processor.Pull{
 			Config: o.Config, Clock: o.Clock, Store: b.store, Topics: b.topics, Maker: maker, Consumers: b.consumers,
-			Offsets: b.offsets, Polls: b.polls, Stats: b.stats,
+			Offsets: b.offsets, Polls: b.polls, Stats: b.stats, Host: b.advertise,
 		},
 		Query:   &processor.Query{Config: o.Config, Store: b.store},
 		Clients: b.clients,
@@ -381,32 +386,36 @@ func (b *Broker) haAddr(cfg *config.Config) string {
 	return net.JoinHostPort(host, strconv.Itoa(port))
 }
 
-// persistLoop writes the tables that change without a request waiting for it.
-func (b *Broker) persistLoop(ctx context.Context) {
+// persist writes a table every so often that changes without a request waiting for it.
+func (b *Broker) persist(ctx context.Context, what string, period func(*config.Config) time.Duration, save func() error) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-b.o.Clock.After(b.o.Config.Load().FlushConsumerOffsetInterval):
+		case <-b.o.Clock.After(period(b.o.Config.Load())):
 		}
-		if err := b.saveTables(); err != nil {
-			b.log.Error("save tables", "err", err)
+		if err := save(); err != nil {
+			b.log.Error("save "+what, "err", err)
 		}
 	}
 }
+
+func (b *Broker) saveOffsets() error { return b.offsets.Save(b.o.FS, b.file("consumerOffset.json")) }
+func (b *Broker) saveDelays() error  { return b.delay.Save(b.o.FS, b.file("delayOffset.json")) }
 
 // saveTables writes every table that has changed.
 func (b *Broker) saveTables() error {
 	return errors.Join(
 		b.topics.Save(b.o.FS, b.file("topics.json")),
 		b.groups.Save(b.o.FS, b.file("subscriptionGroup.json")),
-		b.offsets.Save(b.o.FS, b.file("consumerOffset.json")),
-		b.delay.Save(b.o.FS, b.file("delayOffset.json")),
+		b.saveOffsets(),
+		b.saveDelays(),
 	)
 }
 
 // pulse cuts the statistics once a second and looks for silent clients every ten.
 func (b *Broker) pulse(ctx context.Context) {
+	b.stats.Sample(b.o.Clock.Now())
 	tick := b.o.Clock.NewTicker(time.Second)
 	defer tick.Stop()
 	for n := 1; ; n++ {

@@ -161,7 +161,7 @@ func (w *world) client(name string, version int32) *client {
 		return c
 	}
 	c := &client{told: make(chan string, 100)}
-	tell := func(x *remoting.Exchange) { c.told <- mask(print(x.Request)) }
+	tell := func(x *remoting.Exchange) { c.told <- show(x.Request) }
 	c.Client = remoting.NewClient(remoting.ClientOptions{Version: version, Router: remoting.NewRouter(
 		remoting.On(protocol.NotifyConsumerIdsChanged, func(x *remoting.Exchange, _ *protocol.ConsumerGroupRequest) (*protocol.Empty, error) {
 			tell(x)
@@ -222,7 +222,7 @@ func (w *world) ask(d *datadriven.TestData) string {
 		if err != nil {
 			return "error: " + mask(err.Error()) + "\n"
 		}
-		return mask(print(answer))
+		return show(answer)
 	}
 	if name := arg(d, "background", ""); name != "" {
 		done := make(chan string, 1)
@@ -271,7 +271,7 @@ func (w *world) send(d *datadriven.TestData) string {
 	if err != nil {
 		return "error: " + err.Error() + "\n"
 	}
-	return mask(print(answer))
+	return show(answer)
 }
 
 var masks = []struct {
@@ -281,7 +281,8 @@ var masks = []struct {
 	{regexp.MustCompile(`127\.0\.0\.1:\d+`), "ADDR"},
 	{regexp.MustCompile(`[0-9A-F]{32}`), "OFFSETID"},
 	{regexp.MustCompile(`\b1[6-9]\d{11}\b`), "TIME"},
-	{regexp.MustCompile(`\bTIME(\d*)\b`), "TIME"},
+	{regexp.MustCompile(`PUSH_REPLY_TIME\\x01\d+`), "PUSH_REPLY_TIME"},
+	{regexp.MustCompile(`"delayTime":\d+`), `"delayTime":D`},
 }
 
 func mask(s string) string {
@@ -290,6 +291,8 @@ func mask(s string) string {
 	}
 	return s
 }
+
+func show(c *protocol.Command) string { return mask(print(c)) }
 
 // print shows a command: status or code, remark, fields in their order, body. Messages in a body are taken apart.
 func print(c *protocol.Command) string {

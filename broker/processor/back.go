@@ -24,7 +24,7 @@ func (p *Send) Back(x *remoting.Exchange, q *protocol.ConsumerSendMsgBackRequest
 	case g == nil:
 		return nil, protocol.Errorf(protocol.SubscriptionGroupNotExist, "subscription group not exist, %s%s", q.Group, seeURL)
 	case int32(cfg.BrokerPermission)&protocol.PermWrite == 0:
-		return nil, protocol.Errorf(protocol.NoPermission, "the broker[%s] sending message is forbidden", cfg.BrokerIP1)
+		return nil, protocol.Errorf(protocol.NoPermission, "the broker[%s] sending message is forbidden", p.Host.Addr())
 	case !cfg.IsMaster():
 		return nil, unavailable("this broker is a slave and takes no messages")
 	case g.RetryQueueNums <= 0:

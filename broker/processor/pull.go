@@ -1,6 +1,7 @@
 package processor
 
 import (
+	"net/netip"
 	"strings"
 	"time"
 
@@ -29,6 +30,7 @@ type Pull struct {
 	Offsets   *offset.Table
 	Polls     *longpoll.Table
 	Stats     *stats.Set
+	Host      netip.AddrPort // what clients call this broker
 }
 
 // pull is one request that passed its checks.
@@ -183,7 +185,7 @@ func pullStatus(s store.GetStatus, from int64) int32 {
 // check makes RocketMQ's checks in RocketMQ's order.
 func (p *Pull) check(cfg *config.Config, x *remoting.Exchange, q *protocol.PullMessageRequest) (*pull, error) {
 	if int32(cfg.BrokerPermission)&protocol.PermRead == 0 {
-		return nil, protocol.Errorf(protocol.NoPermission, "the broker[%s] pulling message is forbidden", cfg.BrokerIP1)
+		return nil, protocol.Errorf(protocol.NoPermission, "the broker[%s] pulling message is forbidden", p.Host.Addr())
 	}
 	g := p.Maker.Group(q.ConsumerGroup)
 	if g == nil {

@@ -199,7 +199,7 @@ func (p *Send) append(cfg *config.Config, d *delivery, c *protocol.TopicConfig, 
 	d.wait = s.wait
 	if s.transaction {
 		return 0, protocol.Errorf(protocol.NoPermission,
-			"the broker[%s] sending transaction message is forbidden: it does not serve transactions", cfg.BrokerIP1)
+			"the broker[%s] sending transaction message is forbidden: it does not serve transactions", p.Host.Addr())
 	}
 	if len(s.props) > message.MaxProperties {
 		return 0, illegal(cfg)
