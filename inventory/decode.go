@@ -89,17 +89,12 @@ func (d *decoder) table(path string, m map[string]any, into reflect.Value) {
 }
 
 func (d *decoder) unknown(path, key string, known []string, t reflect.Type) {
-	hint := ""
-	switch n := nearest(key, known); {
-	case n != "":
+	sort.Strings(known)
+	hint := "known here: " + strings.Join(known, ", ")
+	if at := holder(t, key); at != "" {
+		hint = "it belongs into " + at + " = { " + key + " = … }"
+	} else if n := nearest(key, known); n != "" {
 		hint = "did you mean " + n + "?"
-	default:
-		if at := holder(t, key); at != "" {
-			hint = "it belongs into " + at + " = { " + key + " = … }"
-		} else {
-			sort.Strings(known)
-			hint = "known here: " + strings.Join(known, ", ")
-		}
 	}
 	where := "the file"
 	if path != "" {

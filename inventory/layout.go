@@ -25,7 +25,7 @@ func (b *builder) nodeNamesList() []string {
 // node finds the node that the value at p names.
 func (b *builder) node(p, name string) *Node {
 	n := b.nodes[name]
-	if n == nil {
+	if n == nil && len(b.inv.Nodes) > 0 { // without any node that is what is wrong, and it has been said
 		b.wrongValue(p, didYouMean(name, b.nodeNamesList()), "there is no node %q", name)
 	}
 	return n
@@ -221,8 +221,15 @@ func storeName(i int) string {
 	return "store" + strconv.Itoa(i)
 }
 
-// collisions finds two processes that want one port or one directory of a node.
+// collisions finds two processes that want one name, one port or one directory.
 func (b *builder) collisions() {
+	members := map[string]string{}
+	for _, br := range b.inv.Brokers() {
+		if g, taken := members[br.Member]; taken {
+			b.wrongValue(child(item("group", br.index), "name"), "rename the group", "%s is the name of a broker of group %s already", br.Member, g)
+		}
+		members[br.Member] = br.Name
+	}
 	for _, n := range b.inv.Nodes {
 		ports := map[int]string{}
 		if n.NameServer != nil {

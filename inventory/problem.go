@@ -76,10 +76,10 @@ func newSource(file, text string) source {
 	return source{file: file, lines: strings.Split(text, "\n"), places: locate(text)}
 }
 
-// where is "file:line" of a path's key, for an explanation.
+// where is "file:line" of a path's key, or of the table it would stand in, for an explanation.
 func (s source) where(path string) string {
-	sp, ok := s.places.keys[path]
-	if !ok {
+	sp := s.find(s.places.keys, path)
+	if sp.line == 0 {
 		return s.file
 	}
 	return fmt.Sprintf("%s:%d", s.file, sp.line)
@@ -145,7 +145,7 @@ func sortProblems(ps Problems) {
 
 // nearest is the word that was probably meant, or "".
 func nearest(word string, known []string) string {
-	best, dist := "", len(word)/3+2
+	best, dist := "", max(1, len(word)/3)+1
 	for _, k := range known {
 		if strings.EqualFold(k, word) {
 			return k
