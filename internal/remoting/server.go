@@ -32,8 +32,9 @@ type Options struct {
 type Server struct {
 	hub hub
 
-	mu        sync.Mutex // guards listeners
+	mu        sync.Mutex // guards listeners, closed
 	listeners []net.Listener
+	closed    bool
 }
 
 // NewServer makes a server; Serve gives it a listener.
@@ -49,9 +50,12 @@ func NewServer(o Options) *Server {
 // Serve accepts until Close; then it returns ErrClosed.
 func (s *Server) Serve(ln net.Listener) error {
 	s.mu.Lock()
-	s.listeners = append(s.listeners, ln)
+	closed := s.closed
+	if !closed {
+		s.listeners = append(s.listeners, ln)
+	}
 	s.mu.Unlock()
-	if isClosed(s.hub.stop) {
+	if closed { // StopListening has been through the list already
 		_ = ln.Close()
 		return ErrClosed
 	}
@@ -81,6 +85,7 @@ func (s *Server) Serve(ln net.Listener) error {
 func (s *Server) StopListening() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.closed = true
 	for _, ln := range s.listeners {
 		_ = ln.Close()
 	}
