@@ -259,7 +259,7 @@ func (b *Broker) replicate(cfg *config.Config) {
 	b.slave.SetMaster(cfg.HAMasterAddress)
 	b.tables = &slavesync.Slave{
 		Client: b.client, Clock: b.o.Clock, Log: b.log, Topics: b.topics, Groups: b.groups, Offsets: b.offsets, Delay: b.delay,
-		Save: b.saveTables,
+		Save: b.saveTables, Lost: b.registrar.Kick,
 	}
 }
 

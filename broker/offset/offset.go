@@ -127,6 +127,15 @@ func (t *Table) Follow(master map[Key]map[int32]int64) (ahead []Entry) {
 	return ahead
 }
 
+// Told forgets that an entry is pending: the master has taken it. One that was committed anew meanwhile stays.
+func (t *Table) Told(e Entry) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if n, ok := t.pending[e.Key][e.Queue]; ok && n == e.Offset {
+		delete(t.pending[e.Key], e.Queue)
+	}
+}
+
 // Queues is a copy of what one group has of one topic.
 func (t *Table) Queues(group, topic string) map[int32]int64 {
 	t.mu.RLock()

@@ -40,6 +40,7 @@ type Slave struct {
 	Offsets *offset.Table
 	Delay   *delay.Service
 	Save    func() error // writes the tables that changed
+	Lost    func()       // the master did not answer: it may have moved
 
 	mu     sync.Mutex // guards master
 	master string
@@ -84,7 +85,9 @@ func (s *Slave) Run(ctx context.Context) {
 			case err == nil && !well:
 				s.Log.Info("tables are copied from master again", "remote", addr)
 			}
-			well = err == nil
+			if well = err == nil; !well {
+				s.Lost()
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -139,6 +142,7 @@ func (s *Slave) offsets(ctx context.Context, addr string) error {
 		if err != nil {
 			return err
 		}
+		s.Offsets.Told(e)
 	}
 	return nil
 }
