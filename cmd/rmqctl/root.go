@@ -21,6 +21,16 @@ var groups = []kong.Group{
 }
 
 type root struct {
+	Deploy  deployCmd  `cmd:"" group:"cluster" help:"Make the hosts what the inventory says and start the cluster. Again: nothing to do."`
+	Plan    planCmd    `cmd:"" group:"cluster" help:"Show what deploy would change, with diffs; touches nothing."`
+	Check   checkCmd   `cmd:"" group:"cluster" help:"Look whether the hosts can carry the cluster; changes nothing."`
+	Status  statusCmd  `cmd:"" group:"cluster" help:"Live view of name servers and broker groups."`
+	Restart restartCmd `cmd:"" group:"cluster" help:"Rolling restart: one member at a time, masters drained first, every step gated."`
+	Start   startCmd   `cmd:"" group:"cluster" help:"Start what is stopped and wait until it is registered."`
+	Stop    stopCmd    `cmd:"" group:"cluster" help:"Stop brokers, then name servers, gracefully."`
+	Destroy destroyCmd `cmd:"" group:"cluster" help:"Take everything back that deploy put on the hosts; data is kept unless --data."`
+	Logs    logsCmd    `cmd:"" group:"cluster" help:"Show the logs of the cluster's processes."`
+
 	Admin   adminCmd   `cmd:"" group:"use" help:"Operator commands with mqadmin's names, options and layouts."`
 	Produce produceCmd `cmd:"" group:"use" help:"Send messages from the command line or standard input."`
 	Consume consumeCmd `cmd:"" group:"use" help:"Receive messages and print them."`
@@ -30,7 +40,9 @@ type root struct {
 	Broker  brokerCmd  `cmd:"" group:"daemon" help:"Run a broker, as mqbroker does."`
 	Dev     devCmd     `cmd:"" group:"daemon" help:"Name server and broker in one process, for development."`
 
+	Demo    demoCmd    `cmd:"" group:"other" help:"Deploy a 2m-2s-sync cluster on this machine, use it, kill a master, clean up."`
 	Version versionCmd `cmd:"" group:"other" help:"Print the version."`
+	Agent   agentCmd   `cmd:"" hidden:"" help:"The part of rmqctl that works on a host, on behalf of deploy."`
 }
 
 type versionCmd struct{}

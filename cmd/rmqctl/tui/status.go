@@ -10,7 +10,7 @@ import (
 	tea "github.com/charmbracelet/bubbletea"
 	"github.com/charmbracelet/lipgloss"
 
-	"rmqctl/internal/client"
+	"rmqctl/provision"
 )
 
 // Action is what the user chose before the view closed.
@@ -23,12 +23,12 @@ type Action struct {
 // StatusModel is the live view; it is a tea.Model.
 type StatusModel struct {
 	title  string
-	look   func(context.Context) (*client.ClusterStatus, error)
+	look   func(context.Context) (*provision.Status, error)
 	every  time.Duration
 	canAct bool
 
 	width, height int
-	status        *client.ClusterStatus
+	status        *provision.Status
 	err           error
 	pick          int
 	ask           *Action
@@ -36,13 +36,13 @@ type StatusModel struct {
 }
 
 // NewStatus makes the view. look is called every so often; canAct says whether restarts may be offered.
-func NewStatus(title string, every time.Duration, canAct bool, look func(context.Context) (*client.ClusterStatus, error)) *StatusModel {
+func NewStatus(title string, every time.Duration, canAct bool, look func(context.Context) (*provision.Status, error)) *StatusModel {
 	return &StatusModel{title: title, look: look, every: every, canAct: canAct}
 }
 
 type (
 	lookedMsg struct {
-		status *client.ClusterStatus
+		status *provision.Status
 		err    error
 	}
 	tickMsg struct{}

@@ -10,17 +10,18 @@ import (
 	tea "github.com/charmbracelet/bubbletea"
 
 	"rmqctl/internal/client"
+	"rmqctl/provision"
 )
 
-func sample() *client.ClusterStatus {
-	return &client.ClusterStatus{
+func sample() *provision.Status {
+	return &provision.Status{ClusterStatus: &client.ClusterStatus{
 		At:          time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
 		NameServers: []client.NameServerStatus{{Addr: "10.0.0.1:9876", Brokers: 2, Took: 300 * time.Microsecond}},
 		Groups: []client.GroupStatus{{Cluster: "c", Name: "broker-a", Members: []client.MemberStatus{
 			{ID: 0, Addr: "10.0.0.1:10911", Role: "master", Version: "V4_9_8", InTPS: 12.34, DiskRatio: 0.31, Uptime: 90 * time.Minute, RegisteredAt: 1, LagBytes: 0},
 			{ID: 1, Addr: "10.0.0.2:10911", Role: "slave", Version: "V4_9_8", LagBytes: 50 << 20, DiskRatio: 0.3, Uptime: 72 * time.Hour, RegisteredAt: 1},
 		}}, {Cluster: "c", Name: "broker-b", Members: []client.MemberStatus{{ID: 1, Addr: "10.0.0.3:10911", Role: "slave", Err: "connection refused", LagBytes: -1, RegisteredAt: 1}}}},
-	}
+	}, Services: []provision.Service{{Host: "node2", Role: "broker-b", Group: "broker-b", Addr: "10.0.0.2:10911", Active: "failed"}, {Host: "node1", Role: "namesrv", Active: "active"}}}
 }
 
 func TestTableSaysEverythingOfEveryBroker(t *testing.T) {
@@ -34,6 +35,7 @@ BROKERS
                    slave     1 10.0.0.2:10911         4.9.8          0.0       0.0    50 MiB    30%        3d  1/1 ok
   broker-b         slave     1 10.0.0.3:10911                        0.0       0.0         ?     0%        0s  1/1 DOWN  connection refused
                    NO MASTER: reads only
+  broker-b         broker-b on node2 10.0.0.2:10911 is FAILED
 `
 	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
@@ -60,7 +62,7 @@ func press(t *testing.T, m tea.Model, keys ...string) (tea.Model, bool) {
 }
 
 func newView(canAct bool) tea.Model {
-	m := NewStatus("orders", time.Second, canAct, func(context.Context) (*client.ClusterStatus, error) { return sample(), nil })
+	m := NewStatus("orders", time.Second, canAct, func(context.Context) (*provision.Status, error) { return sample(), nil })
 	v, _ := m.Update(m.refresh())
 	return v
 }
@@ -95,7 +97,7 @@ func TestAViewThatMayNotActOffersNoRestart(t *testing.T) {
 }
 
 func TestViewSaysWhyItSeesNothing(t *testing.T) {
-	m := NewStatus("orders", time.Second, true, func(context.Context) (*client.ClusterStatus, error) { return nil, errors.New("no name server answers") })
+	m := NewStatus("orders", time.Second, true, func(context.Context) (*provision.Status, error) { return nil, errors.New("no name server answers") })
 	v, _ := m.Update(m.refresh())
 	if !strings.Contains(v.View(), "no name server answers") {
 		t.Errorf("%s", v.View())

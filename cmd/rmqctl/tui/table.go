@@ -10,6 +10,7 @@ import (
 	"github.com/charmbracelet/lipgloss"
 
 	"rmqctl/internal/client"
+	"rmqctl/provision"
 )
 
 // columns of the broker table, in order.
@@ -23,7 +24,7 @@ var columns = []struct {
 }
 
 // Table is the cluster as plain text: what `status --output plain` prints and the live view colours.
-func Table(s *client.ClusterStatus) string {
+func Table(s *provision.Status) string {
 	var b strings.Builder
 	b.WriteString("NAME SERVERS\n")
 	for _, n := range s.NameServers {
@@ -56,7 +57,7 @@ func header() string {
 	return join(cells)
 }
 
-func rows(s *client.ClusterStatus) []row {
+func rows(s *provision.Status) []row {
 	var out []row
 	for _, g := range s.Groups {
 		for i, m := range g.Members {
@@ -78,6 +79,12 @@ func rows(s *client.ClusterStatus) []row {
 		}
 		if len(g.Members) > 0 && g.Members[0].ID != 0 {
 			out = append(out, row{group: g.Name, bad: true, text: fmt.Sprintf("%-16s NO MASTER: reads only", "")})
+		}
+	}
+	for _, sv := range s.Services { // what no name server lists any more
+		if sv.Role != "namesrv" && sv.Active != "active" {
+			text := fmt.Sprintf("%-16s %s on %s %s is %s", sv.Group, sv.Role, sv.Host, sv.Addr, strings.ToUpper(sv.Active))
+			out = append(out, row{group: sv.Group, member: client.MemberStatus{ID: sv.ID, Addr: sv.Addr}, bad: true, text: text})
 		}
 	}
 	return out
