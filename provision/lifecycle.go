@@ -190,6 +190,21 @@ func (e *engine) startAndWait(ctx context.Context, t *task) error {
 	}, func(what string) error { return refuse(t, mayHealthy, what, "", "look at its log") })
 }
 
+// Kill ends one member's process at once, as a power cut would: for demonstrations and tests on this machine. It refuses
+// on a node that is not local.
+func Kill(ctx context.Context, o Options, member string) error {
+	_, err := withCluster(ctx, o, func(ctx context.Context, e *engine) error {
+		for _, t := range e.tasks(func(t *task) bool { return t.unit != "" && t.role == member }) {
+			if !t.host.node.Local() {
+				return fmt.Errorf("%s is not on this machine: rmqctl does not kill there", t.label())
+			}
+			return t.host.m.Agent().Host(ctx).Run(t.host.sup.Kill(t.unit))
+		}
+		return errors.New("no such member: " + member)
+	})
+	return err
+}
+
 // DestroyOptions say how much goes.
 type DestroyOptions struct {
 	Data bool // stores too
@@ -325,22 +340,22 @@ func (e *engine) forget(ctx context.Context, h *host) error {
 	return e.emptyRoot(ctx, h, a)
 }
 
-// emptyRoot removes a local node's own directory when nothing is left in it.
-func (e *engine) emptyRoot(_ context.Context, h *host, a *agent.Client) error {
+// emptyRoot removes what is empty of a local node's own directory, and of the place where such directories lie unless the
+// inventory names another.
+func (e *engine) emptyRoot(ctx context.Context, h *host, a *agent.Client) error {
 	if !h.node.Local() {
 		return nil
 	}
-	w := a.Host(context.Background())
-	for _, p := range []string{h.node.Paths.Install, h.node.Paths.Conf, h.node.Paths.Logs, h.node.Paths.Data, h.node.Root} {
-		for p != h.node.Root && emptyDir(w, p) {
-			if err := w.Remove(p); err != nil {
-				return err
-			}
-			p = path.Dir(p)
+	w := a.Host(ctx)
+	common := path.Join(e.inv.Dir, ".rmqctl")
+	for _, p := range []string{h.node.Paths.Install, h.node.Paths.Conf, h.node.Paths.Logs, h.node.Paths.Data, h.node.Root, path.Join(common, e.inv.Name), common} {
+		if !emptyDir(w, p) {
+			continue
 		}
-	}
-	if emptyDir(w, h.node.Root) {
-		return w.Remove(h.node.Root)
+		// Another node's agent may be removing the same directory, or be about to fill it.
+		if err := w.Remove(p); err != nil && emptyDir(w, p) {
+			return err
+		}
 	}
 	return nil
 }

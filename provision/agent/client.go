@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"rmqctl/provision/step"
 )
@@ -31,6 +32,7 @@ type Client struct {
 	wait map[int64]chan *response
 	err  error
 	done chan struct{}
+	cut  *atomic.Int64 // tests only
 }
 
 // Dial waits for the agent's hello on a connection to it.
@@ -134,9 +136,12 @@ func (c *Client) begin(q *request) (chan *response, error) {
 	q.ID = c.next
 	c.wait[q.ID] = ch
 	c.mu.Unlock()
-	c.wmu.Lock()
-	err := writeFrame(c.conn, q)
-	c.wmu.Unlock()
+	err := c.spend(q)
+	if err == nil {
+		c.wmu.Lock()
+		err = writeFrame(c.conn, q)
+		c.wmu.Unlock()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w (%w)", ErrGone, err)
 	}

@@ -32,6 +32,7 @@ type fileKey struct {
 	pub    ssh.PublicKey
 	ring   *keyring
 	raw    []byte
+	given  Secret     // the passphrase, where the inventory says where it is
 	mu     sync.Mutex // guards signer and err; held while the passphrase is typed, so that others wait and do not ask again
 	signer ssh.Signer
 	err    error
@@ -100,10 +101,30 @@ func (k *fileKey) SignWithAlgorithm(rand io.Reader, data []byte, algorithm strin
 	return s.Sign(rand, data)
 }
 
+// offer tells where the passphrase is to be had, the first time somebody knows.
+func (k *fileKey) offer(s Secret) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.given == nil {
+		k.given = s
+	}
+}
+
 func (k *fileKey) unlock() (ssh.Signer, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.signer != nil || k.err != nil {
+		return k.signer, k.err
+	}
+	if k.given != nil {
+		pass, err := k.given()
+		if err != nil {
+			k.err = fmt.Errorf("passphrase for %s: %w", k.path, err)
+			return nil, k.err
+		}
+		if k.signer, err = ssh.ParsePrivateKeyWithPassphrase(k.raw, []byte(pass)); err != nil {
+			k.err = fmt.Errorf("%s: the passphrase is wrong", k.path)
+		}
 		return k.signer, k.err
 	}
 	if k.ring.prompt == nil {
@@ -190,6 +211,7 @@ func (r *keyring) signers(t Target, home string, a *attempt) []ssh.Signer {
 			}
 			continue
 		}
+		k.offer(t.Passphrase)
 		named[string(k.pub.Marshal())] = true
 		fromFiles = append(fromFiles, k)
 		a.tried = append(a.tried, "key "+f)

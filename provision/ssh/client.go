@@ -100,6 +100,9 @@ func serialPrompt(ask func(context.Context, string) (string, error)) func(contex
 	}
 }
 
+// Expand is a file's path as ~/.ssh/config would read it.
+func (d *Dialer) Expand(path string) string { return d.config.expand(path, Target{}) }
+
 // Close ends the connections to jump hosts.
 func (d *Dialer) Close() {
 	d.mu.Lock()

@@ -34,6 +34,7 @@ const (
 	plain        // the login is root, or become = "none"
 	sudoFree     // sudo -n works
 	sudoPass     // sudo wants a password
+	doasFree     // doas -n works
 )
 
 // Process is a program that runs on the host.
@@ -116,6 +117,8 @@ func (c *Client) Start(ctx context.Context, root bool, argv ...string) (*Process
 	switch w {
 	case sudoFree:
 		line = "sudo -n -- " + line
+	case doasFree:
+		line = "doas -n " + line
 	case sudoPass:
 		watch.nonce, watch.pass = nonce(), c.root.pass
 		line = "sudo -S -p " + step.Quote(watch.nonce) + " -- " + line
@@ -173,6 +176,12 @@ func (c *Client) findRoot(ctx context.Context) (way, error) {
 	}
 	if strings.TrimSpace(uid) == "0" {
 		return plain, nil
+	}
+	if c.target.Become == Doas {
+		if _, err = c.script(ctx, false, "doas -n true"); err != nil {
+			return unknown, c.sudoRefused("doas does not let the user in without a password", err.Error())
+		}
+		return doasFree, nil
 	}
 	_, err = c.script(ctx, false, "sudo -n true")
 	var exit *step.ExitError

@@ -31,6 +31,7 @@ type Become string
 // The ways. A login that is root already needs none of them.
 const (
 	Sudo Become = "sudo" // the default
+	Doas Become = "doas" // only where it asks no password
 	None Become = "none"
 )
 
@@ -52,6 +53,7 @@ type Target struct {
 	KnownHosts     []string
 	Become         Become
 	BecomePassword Secret // asked for when sudo wants one
+	Passphrase     Secret // of Identities; nil: the operator is asked
 }
 
 func (t Target) hostPort() string { return net.JoinHostPort(t.Address, strconv.Itoa(t.Port)) }

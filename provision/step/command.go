@@ -39,7 +39,7 @@ type Service struct {
 	Env         []string `json:"env"` // KEY=value; RMQ_SPEC among them
 	Dir         string   `json:"dir"`
 	User        string   `json:"user,omitempty"` // switched to when the agent is root
-	Log         string   `json:"log"` // standard output and error are appended here
+	Log         string   `json:"log"`            // standard output and error are appended here
 	Notify      bool     `json:"notify"`
 	StartLimit  string   `json:"start_limit"` // Go duration; the process's EXTEND_TIMEOUT_USEC moves it
 	StopTimeout string   `json:"stop_timeout"`

@@ -1,0 +1,173 @@
+// The state of a deployed cluster: what its own protocol says, and what the hosts' supervisors say.
+
+package provision
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"rmqctl/internal/client"
+	"rmqctl/inventory"
+)
+
+// Status is one look at a cluster.
+type Status struct {
+	*client.ClusterStatus
+	Services []Service `json:"services"`
+}
+
+// Service is a unit on a host.
+type Service struct {
+	Host   string    `json:"host"`
+	Role   string    `json:"role"` // namesrv, or the broker's member name
+	Group  string    `json:"group,omitempty"`
+	ID     int64     `json:"id"`
+	Unit   string    `json:"unit"`
+	Addr   string    `json:"addr"`
+	Active string    `json:"active"` // active, activating, inactive, failed, absent, unreachable
+	PID    int       `json:"pid,omitempty"`
+	Since  time.Time `json:"since"`
+	Err    string    `json:"error,omitempty"`
+}
+
+// Session is a set of open connections, for a view that looks again and again.
+type Session struct {
+	e    *engine
+	away map[string]error
+}
+
+// Open connects to the hosts. A host that cannot be reached is shown as such by Status; Open fails only when none can.
+func Open(ctx context.Context, o Options) (*Session, error) {
+	e, err := newEngine(o)
+	if err != nil {
+		return nil, err
+	}
+	s := &Session{e: e, away: map[string]error{}}
+	err = e.open(ctx)
+	var u *UnreachableError
+	if errors.As(err, &u) && len(u.Hosts) < len(e.hosts) {
+		for _, h := range u.Hosts {
+			s.away[h.Host] = h.Err
+		}
+		err = nil
+	}
+	if err != nil {
+		e.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// Close closes the connections.
+func (s *Session) Close() { s.e.close() }
+
+// Client talks to the cluster through the hosts' agents.
+func (s *Session) Client() (*client.Client, error) { return s.e.net.cluster() }
+
+// Status looks once. What the inventory wants and nobody knows is in the result too, with the reason. The error says only that no name server answers; what is known is in the result all the same.
+func (s *Session) Status(ctx context.Context) (*Status, error) {
+	st := &Status{ClusterStatus: &client.ClusterStatus{At: s.e.clock.Now()}}
+	c, err := s.e.net.cluster()
+	if err != nil {
+		return nil, err
+	}
+	cs, cerr := c.Status(ctx)
+	if cs != nil {
+		st.ClusterStatus = cs
+	}
+	for _, h := range s.e.hosts {
+		st.Services = append(st.Services, s.services(ctx, h)...)
+	}
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	s.addMissing(st)
+	return st, cerr
+}
+
+func (s *Session) services(ctx context.Context, h *host) []Service {
+	var out []Service
+	if ns := h.node.NameServer; ns != nil {
+		out = append(out, Service{Host: h.name(), Role: "namesrv", Unit: ns.Unit(), Addr: ns.Addr()})
+	}
+	for _, b := range h.node.Brokers {
+		out = append(out, Service{Host: h.name(), Role: b.Member, Group: b.Name, ID: b.ID, Unit: b.Unit(), Addr: b.Addr()})
+	}
+	for i := range out {
+		sv := &out[i]
+		if err := s.away[h.name()]; err != nil {
+			sv.Active, sv.Err = "unreachable", err.Error()
+			continue
+		}
+		u, err := s.e.unitState(ctx, &task{host: h, unit: sv.Unit})
+		if err != nil {
+			sv.Active, sv.Err = "unreachable", err.Error()
+			continue
+		}
+		sv.Active, sv.PID, sv.Since = u.Active, u.PID, u.Since
+	}
+	return out
+}
+
+// Healthy tells whether the cluster is as the inventory wants it; else why not.
+func (s *Status) Healthy() (bool, []string) {
+	_, why := s.ClusterStatus.Healthy()
+	for _, sv := range s.Services {
+		if sv.Active != "active" {
+			w := sv.Role + " on " + sv.Host + " is " + sv.Active
+			if sv.Err != "" {
+				w += ": " + strings.SplitN(sv.Err, "\n", 2)[0]
+			}
+			why = append(why, w)
+		}
+	}
+	return len(why) == 0, why
+}
+
+// LookAt is Open, Status and Close.
+func LookAt(ctx context.Context, o Options) (*Status, error) {
+	s, err := Open(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	return s.Status(ctx)
+}
+
+// addMissing adds the brokers that no name server knows.
+func (s *Session) addMissing(st *Status) {
+	for _, g := range s.e.inv.Groups {
+		i := slices.IndexFunc(st.Groups, func(x client.GroupStatus) bool { return x.Name == g.Name })
+		if i < 0 {
+			st.Groups = append(st.Groups, client.GroupStatus{Cluster: s.e.inv.Name, Name: g.Name})
+			i = len(st.Groups) - 1
+		}
+		x := &st.Groups[i]
+		for _, b := range g.Brokers {
+			if slices.ContainsFunc(x.Members, func(m client.MemberStatus) bool { return m.ID == b.ID }) {
+				continue
+			}
+			role := "slave"
+			if b.Master() {
+				role = "master"
+			}
+			x.Members = append(x.Members, client.MemberStatus{ID: b.ID, Addr: b.Addr(), Role: role, LagBytes: -1, Err: s.missing(st, b)})
+		}
+		slices.SortFunc(x.Members, func(a, b client.MemberStatus) int { return int(a.ID - b.ID) })
+	}
+}
+
+func (s *Session) missing(st *Status, b *inventory.Broker) string {
+	for _, sv := range st.Services {
+		if sv.Role == b.Member && sv.Host == b.Node.Name {
+			if sv.Err != "" {
+				return sv.Err
+			}
+			return "not registered; its service is " + sv.Active
+		}
+	}
+	return "not registered"
+}
