@@ -1,5 +1,5 @@
-// Package examples holds one commented inventory for each usual deployment, and beside each the plan that it gives on
-// empty hosts. The plans are compared here; -update writes them.
+// Beside each example lies the plan that it gives on empty hosts. The plans are compared here; -update writes them.
+
 package examples
 
 import (
