@@ -190,18 +190,24 @@ func (f firewalld) apply(w Writer, zone string, d difference) error {
 		rules []string
 		boot  bool
 	}{{"--add-", d.addBoot, true}, {"--add-", d.addNow, false}, {"--remove-", d.dropBoot, true}, {"--remove-", d.dropNow, false}} {
-		if len(x.rules) == 0 {
-			continue
-		}
-		argv := []string{"firewall-cmd", "--quiet", "--zone=" + zone}
-		if x.boot {
-			argv = append(argv, "--permanent")
-		}
-		for _, r := range x.rules {
-			argv = append(argv, x.verb+r)
-		}
-		if err := w.Run(Cmd(argv...)); err != nil {
-			return err
+		// One call takes rules of one kind only.
+		for _, kind := range []string{"port=", "rich-rule="} {
+			argv := []string{"firewall-cmd", "--quiet", "--zone=" + zone}
+			if x.boot {
+				argv = append(argv, "--permanent")
+			}
+			bare := len(argv)
+			for _, r := range x.rules {
+				if strings.HasPrefix(r, kind) {
+					argv = append(argv, x.verb+r)
+				}
+			}
+			if len(argv) == bare {
+				continue
+			}
+			if err := w.Run(Cmd(argv...)); err != nil {
+				return err
+			}
 		}
 	}
 	if len(f.Rules) == 0 {
