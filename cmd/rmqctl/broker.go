@@ -31,6 +31,14 @@ type logFlags struct {
 	LogFile   string `placeholder:"FILE" type:"path" help:"Log to FILE, rotated at 100 MiB, ten kept; default is stdout."`
 }
 
+// openFor makes the log. What a command is asked to print goes to stdout alone: warnings about it go to stderr.
+func (l logFlags) openFor(printing bool, std *streams) (*slog.Logger, io.Closer, error) {
+	if printing {
+		return logging.New(logging.Options{Level: l.LogLevel, Format: l.LogFormat, Console: std.err})
+	}
+	return l.open(std)
+}
+
 func (l logFlags) open(std *streams) (*slog.Logger, io.Closer, error) {
 	return logging.New(logging.Options{Level: l.LogLevel, Format: l.LogFormat, File: l.LogFile, Console: std.out})
 }
@@ -44,7 +52,7 @@ type brokerCmd struct {
 }
 
 func (c *brokerCmd) Run(ctx context.Context, std *streams) error {
-	log, closer, err := c.open(std)
+	log, closer, err := c.openFor(c.PrintConfigItem || c.PrintImportantItem, std)
 	if err != nil {
 		return withCode(exitUsage, err)
 	}
@@ -87,7 +95,7 @@ type namesrvCmd struct {
 }
 
 func (c *namesrvCmd) Run(ctx context.Context, std *streams) error {
-	log, closer, err := c.open(std)
+	log, closer, err := c.openFor(c.PrintConfigItem, std)
 	if err != nil {
 		return withCode(exitUsage, err)
 	}
@@ -177,7 +185,8 @@ func surroundings() []conf.Prop {
 // printSettings prints what is in force, one "key=value" a line; with changedOnly what differs from the defaults.
 func printSettings(w io.Writer, values []conf.Prop, keys conf.Set, changedOnly bool) error {
 	for _, v := range values {
-		if k, ok := keys.Find(v.Key); changedOnly && ok && k.Default == v.Value {
+		k, ok := keys.Find(v.Key)
+		if !ok || (changedOnly && k.Default == v.Value) { // an unknown key is in force nowhere; a warning has named it
 			continue
 		}
 		if _, err := fmt.Fprintln(w, conf.FormatProp(v.Key, v.Value)); err != nil {

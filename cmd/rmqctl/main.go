@@ -37,7 +37,6 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 		kong.Description(description),
 		kong.Writers(out, errOut),
 		kong.Exit(func(code int) { exit = code }),
-		kong.UsageOnError(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true}),
 		kong.ExplicitGroups(groups),
 		kong.Vars{"version": versionLine()},
@@ -46,19 +45,18 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 		fmt.Fprintln(errOut, "rmqctl:", err)
 		return exitUsage
 	}
-	if len(args) == 0 {
+	switch {
+	case len(args) == 0:
 		args = []string{"--help"}
+	case args[0] == "help":
+		args = append(args[1:len(args):len(args)], "--help")
 	}
 	cmd, err := parser.Parse(args)
 	if exit >= 0 { // --help or --version has printed what was asked
 		return exit
 	}
 	if err != nil {
-		var perr *kong.ParseError
-		if errors.As(err, &perr) {
-			_ = perr.Context.PrintUsage(true)
-		}
-		fmt.Fprintln(errOut, "rmqctl:", err)
+		fmt.Fprintf(errOut, "rmqctl: %v\nsee: rmqctl %s\n", err, helpFor(err))
 		return exitUsage
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -67,4 +65,13 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 	cmd.BindTo(ctx, (*context.Context)(nil))
 	cmd.Bind(std)
 	return report(std, cmd.Run())
+}
+
+// helpFor is the call that prints the help of the command which a wrong command line has come to.
+func helpFor(err error) string {
+	var perr *kong.ParseError
+	if !errors.As(err, &perr) || perr.Context == nil || perr.Context.Selected() == nil {
+		return "--help"
+	}
+	return perr.Context.Selected().Path() + " --help"
 }

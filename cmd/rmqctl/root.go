@@ -43,6 +43,8 @@ type root struct {
 	Demo    demoCmd    `cmd:"" group:"other" help:"Deploy a 2m-2s-sync cluster on this machine, use it, kill a master, clean up."`
 	Version versionCmd `cmd:"" group:"other" help:"Print the version."`
 	Agent   agentCmd   `cmd:"" hidden:"" help:"The part of rmqctl that works on a host, on behalf of deploy."`
+
+	VersionFlag kong.VersionFlag `name:"version" help:"Print the version."`
 }
 
 type versionCmd struct{}
