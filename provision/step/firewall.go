@@ -51,6 +51,12 @@ func (f Firewall) Check(_ context.Context, h Reader) (*Change, error) {
 	return b.check(h)
 }
 
+// Noter is a step that may have something to say although it holds.
+type Noter interface {
+	Step
+	Note(ctx context.Context, h Reader) (string, error)
+}
+
 // Note says what was found where there is nothing to do.
 func (f Firewall) Note(_ context.Context, h Reader) (string, error) {
 	b, err := f.backend(h)
