@@ -353,11 +353,11 @@ func (s *Store) settle(end, from int64, crashed bool) error {
 	s.clog.SetEnd(end, min(from, end))
 	s.end, s.published = end, min(s.published, end)
 	s.raw.at = end
-	cut, err := s.needsCut(end)
+	cut, err := s.endUnclean(end)
 	if err != nil {
 		return err
 	}
-	if cut {
+	if cut || crashed { // a power cut may have left pages anywhere behind the end
 		if err := s.clog.Cut(end, s.dropSegment); err != nil {
 			return err
 		}
@@ -382,21 +382,19 @@ func (s *Store) settle(end, from int64, crashed bool) error {
 	return s.Checkpoint()
 }
 
-// needsCut looks whether anything was written behind end.
-func (s *Store) needsCut(end int64) (bool, error) {
-	segs := s.clog.Segments()
-	for _, seg := range segs {
-		if seg.Base() >= end && end > segs[0].Base() {
-			return true, nil
+// endUnclean looks whether anything was written right behind end. After a clean stop nothing should be.
+func (s *Store) endUnclean(end int64) (bool, error) {
+	for _, seg := range s.clog.Segments() {
+		if seg.End() <= end {
+			continue
 		}
-		if end > seg.Base() && end < seg.End() || end == seg.Base() {
-			b := make([]byte, min(64<<10, seg.End()-end))
-			if err := seg.ReadAt(b, end-seg.Base()); err != nil {
-				return false, err
-			}
-			if !allZero(b) {
-				return true, nil
-			}
+		at := max(end, seg.Base())
+		b := make([]byte, min(64<<10, seg.End()-at))
+		if err := seg.ReadAt(b, at-seg.Base()); err != nil {
+			return false, err
+		}
+		if !allZero(b) || seg.Base() >= end {
+			return true, nil
 		}
 	}
 	return false, nil

@@ -82,10 +82,22 @@ func (w *walker) record(off int64, r *message.Record) (size int64, bad bool, err
 	if _, err := r.Parse(b, message.Options{CheckCRC: w.crc}); err != nil {
 		return 0, true, err
 	}
+	if w.crc && torn(r) {
+		return 0, true, errTorn
+	}
 	if r.PhysicalOffset != off {
 		return 0, true, fmt.Errorf("%w: record says it lies at %d", message.ErrBadSize, r.PhysicalOffset)
 	}
 	return n, false, nil
+}
+
+var errTorn = errors.New("the end of the record was not written")
+
+// torn: the checksum of a record covers its body only. A topic or properties that end in a zero byte show that the write
+// stopped in them; no client sends such.
+func torn(r *message.Record) bool {
+	return len(r.Topic) == 0 || r.Topic[len(r.Topic)-1] == 0 ||
+		len(r.Properties) > 0 && r.Properties[len(r.Properties)-1] == 0
 }
 
 // zeroRun: so many zeros in a row are taken for the unwritten rest of a segment.

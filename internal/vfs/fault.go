@@ -10,7 +10,7 @@ import (
 
 // Op names one operation that passes through a Fault.
 type Op struct {
-	Kind string // open create mkdir remove rename readdir syncdir lock usage read write truncate allocate sync
+	Kind string // open create mkdir remove rename readdir syncdir lock usage read write truncate zero allocate sync
 	Name string
 	Off  int64
 	Len  int
@@ -121,6 +121,13 @@ func (f *faultFile) Truncate(size int64) error {
 		return err
 	}
 	return f.File.Truncate(size)
+}
+
+func (f *faultFile) Zero(off, n int64) error {
+	if err := f.fault.ask(Op{"zero", f.Name(), off, int(n)}); err != nil {
+		return err
+	}
+	return f.File.Zero(off, n)
 }
 
 func (f *faultFile) Allocate(size int64) error {

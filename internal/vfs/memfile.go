@@ -90,6 +90,27 @@ func (f *memFile) Truncate(size int64) error {
 	return nil
 }
 
+func (f *memFile) Zero(off, n int64) error {
+	f.m.mu.Lock()
+	defer f.m.mu.Unlock()
+	f.n.mod = f.m.now()
+	end := min(off+n, f.n.size)
+	for i, p := range f.n.pages {
+		from, to := max(off, i*memPage), min(end, (i+1)*memPage)
+		switch {
+		case from >= to:
+			continue
+		case to-from == memPage:
+			delete(f.n.pages, i)
+			f.m.used -= memPage
+		default:
+			clear(p[from-i*memPage : to-i*memPage])
+		}
+		f.n.dirty[i] = true
+	}
+	return nil
+}
+
 func (f *memFile) Allocate(size int64) error {
 	f.m.mu.Lock()
 	defer f.m.mu.Unlock()

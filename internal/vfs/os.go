@@ -3,10 +3,33 @@ package vfs
 // The real file system.
 
 import (
+	"bytes"
 	"io"
 	"io/fs"
 	"os"
 )
+
+// writeZeros is Zero where holes cannot be punched: it overwrites what is not zero yet.
+func writeZeros(f *os.File, off, n int64) error {
+	buf := make([]byte, min(n, 1<<20))
+	zeros := make([]byte, len(buf))
+	for n > 0 {
+		k, err := f.ReadAt(buf[:min(n, int64(len(buf)))], off)
+		if !bytes.Equal(buf[:k], zeros[:k]) {
+			if _, err := f.WriteAt(zeros[:k], off); err != nil {
+				return err
+			}
+		}
+		if err == io.EOF || k == 0 {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		off, n = off+int64(k), n-int64(k)
+	}
+	return nil
+}
 
 // OS is the operating system's file system.
 var OS FS = osFS{}
@@ -63,4 +86,5 @@ func (f osFile) Size() (int64, error) {
 }
 
 func (f osFile) Sync() error               { return datasync(f.File) }
+func (f osFile) Zero(off, n int64) error   { return zero(f.File, off, n) }
 func (f osFile) Allocate(size int64) error { return allocate(f.File, size) }

@@ -30,6 +30,8 @@ func allocate(f *os.File, size int64) error {
 	return f.Truncate(size)
 }
 
+func zero(f *os.File, off, n int64) error { return writeZeros(f, off, n) }
+
 func (osFS) DiskUsage(path string) (total, free int64, err error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(path, &st); err != nil {

@@ -42,6 +42,8 @@ type File interface {
 	Size() (int64, error)
 	// Truncate sets the length. Growing makes a hole that reads as zeros.
 	Truncate(size int64) error
+	// Zero makes n bytes from off read as zeros, giving their blocks back where that is possible. The length stays.
+	Zero(off, n int64) error
 	// Allocate reserves disk blocks for the first size bytes, growing the file if it is shorter.
 	Allocate(size int64) error
 	// Sync makes data and length survive a power cut (fdatasync where there is one).

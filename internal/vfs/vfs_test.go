@@ -56,6 +56,26 @@ func TestFilesReadBackWhatWasWritten(t *testing.T) {
 	})
 }
 
+func TestZeroKeepsLengthAndNeighbours(t *testing.T) {
+	each(t, func(t *testing.T, fsys FS, dir string) {
+		f, err := fsys.OpenFile(filepath.Join(dir, "f"), os.O_RDWR|os.O_CREATE, 0o644)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		want := bytes.Repeat([]byte("x"), 20000)
+		f.WriteAt(want, 0)
+		clear(want[3000:17000])
+		if err := f.Zero(3000, 14000); err != nil {
+			t.Fatal(err)
+		}
+		got, err := ReadFile(fsys, f.Name())
+		if err != nil || !bytes.Equal(got, want) {
+			t.Fatal(len(got), err)
+		}
+	})
+}
+
 func TestMissingFilesSayNotExist(t *testing.T) {
 	each(t, func(t *testing.T, fsys FS, dir string) {
 		name := filepath.Join(dir, "none", "f")

@@ -52,11 +52,8 @@ func (q *Queue) load() error {
 	if err != nil {
 		return err
 	}
-	for i := len(files) - 1; i > 0; i-- { // units must be contiguous: what lies before a gap cannot be reached
-		if files[i].Base() != files[i-1].End() {
-			files = files[i:]
-			break
-		}
+	if files, err = q.contiguous(files); err != nil {
+		return err
 	}
 	q.files, q.minFor = files, -1
 	if err := q.findEnd(); err != nil {
@@ -64,6 +61,26 @@ func (q *Queue) load() error {
 	}
 	q.loaded = true
 	return nil
+}
+
+// contiguous looks for a gap between the files. After a crash it means that a file's name did not reach the disk: what lies
+// behind was not promised and is made again from the log. Else what lies before cannot be reached.
+func (q *Queue) contiguous(files []*segment.File) ([]*segment.File, error) {
+	for i := 1; i < len(files); i++ {
+		if files[i].Base() == files[i-1].End() {
+			continue
+		}
+		if !q.t.walk {
+			return q.contiguous(files[i:])
+		}
+		for _, f := range files[i:] {
+			if err := f.Remove(true); err != nil {
+				return nil, err
+			}
+		}
+		return files[:i], nil
+	}
+	return files, nil
 }
 
 func (q *Queue) first() int64 {

@@ -27,6 +27,7 @@ type file struct {
 	pages map[int32][]int32 // slot pages in memory; all of them authoritative
 	dirty map[int32]bool    // pages that differ from the file
 	hurt  bool              // header differs from the file
+	loose bool              // written since the last sync
 }
 
 func (x *Index) fileSize() int64 {
@@ -209,11 +210,12 @@ func (f *file) entry(i int32) (entry, error) {
 func (f *file) save(sync bool) error {
 	f.mu.Lock()
 	if !f.hurt {
+		loose := f.loose
 		f.mu.Unlock()
-		if sync && f.f != nil {
-			return f.f.Sync()
+		if !sync || !loose {
+			return nil
 		}
-		return nil
+		return f.sync()
 	}
 	from, fresh, h := f.saved, f.fresh, f.h
 	pages := make(map[int32][]byte, len(f.dirty))
@@ -242,7 +244,33 @@ func (f *file) save(sync bool) error {
 	}
 	f.fresh = append([]entry(nil), f.fresh[len(fresh):]...)
 	f.saved = from + int32(len(fresh))
+	f.loose = !sync
 	return nil
+}
+
+func (f *file) sync() error {
+	f.mu.Lock()
+	err := f.open()
+	f.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if err := f.f.Sync(); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	f.loose = false
+	f.mu.Unlock()
+	return nil
+}
+
+// forget gives the memory of a file back that takes no more entries.
+func (f *file) forget() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.hurt && !f.loose {
+		clear(f.pages)
+	}
 }
 
 func (f *file) write(from int32, fresh []entry, pages map[int32][]byte, h *header, sync bool) error {

@@ -44,6 +44,12 @@ func Open(fsys vfs.FS, dir string, slots, entries int32) (x *Index, aside []erro
 		if len(e.Name()) != 17 || e.IsDir() {
 			continue
 		}
+		if info, err := e.Info(); err == nil && info.Size() == 0 { // a crash between creation and growth
+			if err := fsys.Remove(filepath.Join(dir, e.Name())); err != nil {
+				return nil, nil, err
+			}
+			continue
+		}
 		f, err := x.openFile(e.Name())
 		if err != nil {
 			aside = append(aside, err)
@@ -182,11 +188,15 @@ func (x *Index) Save(sync bool) error {
 	files := append([]*file(nil), x.files...)
 	x.mu.RUnlock()
 	for i, f := range files {
-		if i < len(files)-1 && !f.needsSave() {
+		full := i < len(files)-1
+		if full && !f.needsSave() {
 			continue
 		}
-		if err := f.save(sync || i < len(files)-1); err != nil {
+		if err := f.save(sync || full); err != nil {
 			return fmt.Errorf("index file %s: %w", f.name, err)
+		}
+		if full {
+			f.forget()
 		}
 	}
 	return nil
@@ -195,7 +205,7 @@ func (x *Index) Save(sync bool) error {
 func (f *file) needsSave() bool {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	return f.hurt
+	return f.hurt || f.loose
 }
 
 // Waiting is how many entries are in memory only.

@@ -223,11 +223,8 @@ func (s *File) Cut(at int64) error {
 	}
 	defer s.release()
 	s.mark(true)
-	if err := f.Truncate(at); err != nil {
+	if err := f.Zero(at, s.size-at); err != nil {
 		return fmt.Errorf("cut %s at %d: %w", s.path, at, err)
-	}
-	if err := f.Truncate(s.size); err != nil {
-		return fmt.Errorf("grow %s: %w", s.path, err)
 	}
 	return nil
 }
@@ -292,11 +289,21 @@ func (s *File) forget() {
 	}
 }
 
+func (s *File) grow() error {
+	f, err := s.acquire()
+	if err != nil {
+		return err
+	}
+	defer s.release()
+	s.mark(true)
+	return f.Truncate(s.size)
+}
+
 // ErrLength: a segment has another length than configured.
 var ErrLength = errors.New("segment: unexpected file length")
 
 // List finds the segments in dir, sorted. Names that are no segment's are left alone and returned in strangers. A last
-// file that is too short (a crash between creation and growth) is grown; any other length is ErrLength.
+// file that is empty (a crash between creation and growth) is grown; any other length is ErrLength.
 func (c *Cache) List(dir string, size int64) (files []*File, strangers []string, err error) {
 	entries, err := c.FS.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -325,8 +332,8 @@ func (c *Cache) List(dir string, size int64) (files []*File, strangers []string,
 		last := i == len(files)-1
 		switch {
 		case n == size && f.base%size == 0:
-		case last && n < size && f.base%size == 0:
-			if err := f.Cut(n); err != nil {
+		case last && n == 0 && f.base%size == 0:
+			if err := f.grow(); err != nil {
 				return nil, nil, err
 			}
 		default:

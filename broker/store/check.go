@@ -1,0 +1,94 @@
+package store
+
+// Check holds the log, the queues and the index against each other. It is for tests and for an operator's doubt; it reads
+// everything.
+
+import (
+	"errors"
+	"fmt"
+
+	"rmqctl/broker/store/consumequeue"
+	"rmqctl/internal/message"
+)
+
+// Check returns what does not fit, one line each; nothing when all is well. Nobody may append meanwhile.
+func (s *Store) Check() []string {
+	var wrong []string
+	say := func(format string, a ...any) { wrong = append(wrong, fmt.Sprintf(format, a...)) }
+	if s.clog.Flushed() > s.clog.Written() {
+		say("flushed %d is beyond written %d", s.clog.Flushed(), s.clog.Written())
+	}
+	ends := s.checkRecords(say)
+	for _, topic := range s.Topics() {
+		for _, id := range s.Queues(topic) {
+			s.checkQueue(topic, id, ends, say)
+		}
+	}
+	return wrong
+}
+
+// checkRecords walks over the log and looks for every record's unit and keys.
+func (s *Store) checkRecords(say func(string, ...any)) map[string]int64 {
+	ends := map[string]int64{}
+	w := &walker{read: s.read, segment: s.o.SegmentSize, limit: s.clog.Written(), block: 1 << 20, crc: true}
+	for at := s.clog.Min(); at < w.limit; {
+		var r message.Record
+		n, bad, err := w.record(at, &r)
+		if errors.Is(err, errEnd) {
+			return ends
+		}
+		if err != nil || bad {
+			say("log at %d: %v", at, err)
+			next, found, rerr := w.resync(at, s.o.SegmentSize)
+			if rerr != nil {
+				say("log at %d: %v", at, rerr)
+				return ends
+			}
+			if !found {
+				next = s.clog.Base(at) + s.o.SegmentSize
+			}
+			at = next
+			continue
+		}
+		if r.Size > 0 && hasQueue(r.SysFlag) {
+			s.checkRecord(&r, say)
+			ends[fmt.Sprint(string(r.Topic), "/", r.QueueID)] = at + n
+		}
+		at += n
+	}
+	return ends
+}
+
+func (s *Store) checkRecord(r *message.Record, say func(string, ...any)) {
+	q := s.table.Get(string(r.Topic), r.QueueID)
+	if q == nil {
+		return // deleted topic
+	}
+	want := consumequeue.Unit{Phys: r.PhysicalOffset, Size: r.Size, Tags: s.tagsCode(r)}
+	u, ok := s.unit(q, r.QueueOffset)
+	if (!ok || u != want) && (!ok || u.Phys < want.Phys) { // a newer one: the topic was made anew
+		say("record at %d: %s/%d has %+v at %d, want %+v", r.PhysicalOffset, r.Topic, r.QueueID, u, r.QueueOffset, want)
+	}
+}
+
+// checkQueue looks whether units grow and none points beyond the log.
+func (s *Store) checkQueue(topic string, id int32, ends map[string]int64, say func(string, ...any)) {
+	first, end := s.offsets(topic, id)
+	q := s.table.Get(topic, id)
+	last := int64(-1)
+	for i := first; i < end; i++ {
+		u, ok := s.unit(q, i)
+		if !ok {
+			continue
+		}
+		if u.Phys <= last || u.Phys+int64(u.Size) > s.clog.Written() {
+			say("%s/%d unit %d: %+v after %d, log ends at %d", topic, id, i, u, last, s.clog.Written())
+		}
+		last = u.Phys
+	}
+	if want, ok := ends[fmt.Sprint(topic, "/", id)]; ok && last >= 0 {
+		if u, ok := s.unit(q, end-1); ok && u.Phys+int64(u.Size) != want {
+			say("%s/%d ends at log offset %d, its newest record at %d", topic, id, u.Phys+int64(u.Size), want)
+		}
+	}
+}
