@@ -75,6 +75,9 @@ func (f *Firewalld) run(args []string, no refusal) error {
 			rules = f.Boot
 		}
 	}
+	if words := strings.Join(args, "\n"); strings.Contains(words, "-port=") && strings.Contains(words, "-rich-rule=") {
+		return no("argument --add-rich-rule: not allowed with argument --add-port")
+	}
 	for _, a := range args {
 		if r, ok := strings.CutPrefix(a, "--add-"); ok {
 			rules[r] = true
