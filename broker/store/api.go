@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"rmqctl/broker/store/commitlog"
 	"rmqctl/internal/clock"
 )
 
@@ -100,15 +101,15 @@ type GetResult struct {
 	Min, Max     int64
 	SuggestSlave bool // the reader is farther behind than memory reaches
 
-	release []func()
+	held []*commitlog.Chunk
 }
 
 // Release gives the memory behind Messages back. Calling it late or never costs memory, nothing else.
 func (r *GetResult) Release() {
-	for _, f := range r.release {
-		f()
+	for _, c := range r.held {
+		c.Release()
 	}
-	r.release, r.Messages = nil, nil
+	r.held, r.Messages = nil, nil
 }
 
 // QueryResult is what Query found.

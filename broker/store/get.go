@@ -123,6 +123,9 @@ func (g *getter) scan(offset int64) error {
 			}
 			continue
 		}
+		if g.res.Messages == nil {
+			g.res.Messages = make([][]byte, 0, min(count-i, g.t.MaxCountInMemory))
+		}
 		g.res.Messages = append(g.res.Messages, b)
 		g.res.Bytes += len(b)
 		g.res.Status = Found
@@ -154,7 +157,7 @@ func (g *getter) record(u consumequeue.Unit, i int) ([]byte, error) {
 			c.Release()
 			return nil, nil
 		}
-		g.res.release = append(g.res.release, c.Release)
+		g.res.held = append(g.res.held, c)
 		return b, nil
 	}
 	if at := u.Phys - g.winOff; at >= 0 && at+int64(u.Size) <= int64(len(g.window)) {

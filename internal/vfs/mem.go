@@ -28,8 +28,7 @@ type Mem struct {
 
 	// Now gives modification times; nil means time zero. Set it before use.
 	Now func() time.Time
-	// Total is the size of the disk that DiskUsage reports; allocated pages count as used. Writes beyond it fail with ErrNoSpace.
-	Total int64
+	total int64
 	used  int64
 }
 
@@ -48,7 +47,7 @@ type memNode struct {
 
 // NewMem makes an empty file system of 1 TiB.
 func NewMem() *Mem {
-	return &Mem{root: newDir(), locks: map[*memNode]bool{}, Total: 1 << 40}
+	return &Mem{root: newDir(), locks: map[*memNode]bool{}, total: 1 << 40}
 }
 
 func newDir() *memNode {
@@ -64,6 +63,14 @@ func (m *Mem) now() time.Time {
 		return time.Time{}
 	}
 	return m.Now()
+}
+
+// SetTotal sets the size of the disk that DiskUsage reports; allocated pages count as used. Writes beyond it fail with
+// ErrNoSpace.
+func (m *Mem) SetTotal(n int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.total = n
 }
 
 // SetModTime sets the modification time of name, for tests of retention.
@@ -271,7 +278,7 @@ func (l *memLock) Close() error {
 func (m *Mem) DiskUsage(string) (total, free int64, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.Total, m.Total - m.used, nil
+	return m.total, m.total - m.used, nil
 }
 
 // Clone is the file system after the process was killed: everything written is there, locks are gone.
@@ -291,7 +298,7 @@ func (m *Mem) clone(keep func(*memNode, int64) bool, all bool) *Mem {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	out := NewMem()
-	out.Now, out.Total = m.Now, m.Total
+	out.Now, out.total = m.Now, m.total
 	seen := map[*memNode]*memNode{}
 	out.root = out.cloneNode(m.root, keep, all, seen)
 	return out

@@ -52,7 +52,7 @@ func (f *memFile) WriteAt(p []byte, off int64) (int, error) {
 		i, in := off/memPage, int(off%memPage)
 		page := f.n.pages[i]
 		if page == nil {
-			if f.m.used+memPage > f.m.Total {
+			if f.m.used+memPage > f.m.total {
 				return n, pathErr("write", f.name, ErrNoSpace)
 			}
 			page = new([memPage]byte)

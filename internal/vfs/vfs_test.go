@@ -181,7 +181,7 @@ func TestCrashCloneLosesWhatWasNotSynced(t *testing.T) {
 
 func TestFullDiskRefusesWritesAndSaysSo(t *testing.T) {
 	m := NewMem()
-	m.Total = 2 * memPage
+	m.SetTotal(2 * memPage)
 	m.MkdirAll("/d", 0o755)
 	f, _ := m.OpenFile("/d/f", os.O_RDWR|os.O_CREATE, 0o644)
 	n, err := f.WriteAt(make([]byte, 3*memPage), 0)

@@ -113,6 +113,14 @@ func (s *File) release() {
 	}
 }
 
+// Hold counts as a reader until release is called: the file is not deleted meanwhile.
+func (s *File) Hold() (release func()) {
+	if _, err := s.acquire(); err != nil {
+		return func() {}
+	}
+	return s.release
+}
+
 // touch marks s as just used and closes what is too much.
 func (c *Cache) touch(s *File) {
 	c.mu.Lock()
