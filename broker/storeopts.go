@@ -35,6 +35,9 @@ func (b *Broker) dispatched(d store.Dispatch) {
 	if d.Topic == message.ScheduleTopic {
 		b.delay.Arrived(d.Queue)
 	}
+	if b.tables != nil {
+		b.tables.Arrived(d.Topic, d.Queue)
+	}
 }
 
 // watchConfig hands live settings on to the parts that keep a copy.

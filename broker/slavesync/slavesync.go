@@ -28,6 +28,8 @@ import (
 const (
 	period  = 10 * time.Second
 	timeout = 5 * time.Second
+	// pause is the least time between two rounds that news in the log asked for.
+	pause = 200 * time.Millisecond
 )
 
 // Slave keeps a slave's tables level with its master's.
@@ -58,11 +60,35 @@ func (s *Slave) SetMaster(addr string) {
 	s.master = addr
 	s.mu.Unlock()
 	if !same {
-		select {
-		case s.moved <- struct{}{}:
-		default:
-		}
+		s.wake()
 	}
+}
+
+func (s *Slave) wake() {
+	select {
+	case s.moved <- struct{}{}:
+	default:
+	}
+}
+
+// Arrived hears of every message that the replicated log brings. The log is ahead of the tables: a topic made a moment ago
+// would stay unknown here for up to a period, and for as long as the master is away if it died in between, with its
+// messages in this store. So an unknown topic gets a provisional row at once, and the master is asked for the real one.
+func (s *Slave) Arrived(name string, queue int32) {
+	row, known := s.Topics.Get(name)
+	if known && queue < row.ReadQueueNums {
+		return
+	}
+	s.init()
+	now := s.Clock.Now()
+	if known {
+		wider := *row
+		wider.ReadQueueNums, wider.WriteQueueNums = queue+1, max(row.WriteQueueNums, queue+1)
+		s.Topics.Put(name, &wider, now)
+	} else {
+		s.Topics.Put(name, topic.New(name, queue+1, protocol.PermRead|protocol.PermWrite), now)
+	}
+	s.wake()
 }
 
 // Master is the master's address; "" while it is unknown.
@@ -93,6 +119,11 @@ func (s *Slave) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-s.moved:
+			select {
+			case <-ctx.Done():
+				return
+			case <-s.Clock.After(pause):
+			}
 		case <-s.Clock.After(period):
 		}
 	}
