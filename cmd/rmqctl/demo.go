@@ -5,8 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -35,6 +38,8 @@ type demo struct {
 	j    *job
 	cl   *client.Client
 	path string
+
+	batch int // how many times 1,000 messages were sent
 }
 
 func (c *demoCmd) Run(ctx context.Context, std *streams) error {
@@ -84,7 +89,7 @@ func (d *demo) play(ctx context.Context) error {
 	}
 	defer d.cl.Close()
 	d.say("Sending and receiving %d messages.", demoMessages)
-	if err := d.sendAndReceive(ctx, "before"); err != nil {
+	if err := d.sendAndReceive(ctx); err != nil {
 		return err
 	}
 	if err := d.table(ctx); err != nil {
@@ -98,7 +103,8 @@ func (d *demo) play(ctx context.Context) error {
 	if err := d.waitGone(ctx, victim.Addr()); err != nil {
 		return err
 	}
-	if err := d.sendAndReceive(ctx, "after"); err != nil {
+	d.say("Sending %d more; a new consumer then reads everything, the dead master's share from its slave.", demoMessages)
+	if err := d.sendAndReceive(ctx); err != nil {
 		return err
 	}
 	return d.table(ctx)
@@ -106,47 +112,58 @@ func (d *demo) play(ctx context.Context) error {
 
 func (d *demo) say(format string, args ...any) { fmt.Fprintf(d.std.out, "\n== "+format+"\n", args...) }
 
-// sendAndReceive sends 1,000 messages and wants to see exactly these, each once.
-func (d *demo) sendAndReceive(ctx context.Context, prefix string) error {
+// sendAndReceive sends 1,000 messages as a new batch. A new consumer group then wants to see exactly what all batches
+// together hold, each message once, wherever its copies are.
+func (d *demo) sendAndReceive(ctx context.Context) error {
+	d.batch++
 	begun := time.Now()
 	p := d.cl.Producer("demo-producer")
 	perBroker := map[string]int{}
 	for i := range demoMessages {
-		r, err := p.Send(ctx, client.Outgoing{Topic: demoTopic, Body: fmt.Appendf(nil, "%s %d", prefix, i)})
+		r, err := p.Send(ctx, client.Outgoing{Topic: demoTopic, Body: fmt.Appendf(nil, "batch %d message %d", d.batch, i)})
 		if err != nil {
 			return fmt.Errorf("message %d: %w", i, err)
 		}
 		perBroker[r.Queue.BrokerName]++
 	}
 	sent := time.Since(begun)
-	got, err := d.receive(ctx, prefix)
+	from, err := d.receive(ctx, d.batch*demoMessages)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(d.std.out, "sent %d in %s %v, received exactly %d\n", demoMessages, sent.Round(time.Millisecond), perBroker, got)
+	fmt.Fprintf(d.std.out, "sent %d in %s: %s; received exactly %d: %s\n", demoMessages, sent.Round(time.Millisecond), shares(perBroker), d.batch*demoMessages, shares(from))
 	return nil
 }
 
-func (d *demo) receive(ctx context.Context, prefix string) (int, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, 20*time.Second, errors.New("time is up"))
+func shares(m map[string]int) string {
+	var parts []string
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		parts = append(parts, fmt.Sprintf("%s %d", k, m[k]))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// receive reads as a new group and counts by broker name. Anything but want different messages, each once, is an error.
+func (d *demo) receive(ctx context.Context, want int) (map[string]int, error) {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	seen := map[string]int{}
-	var mu sync.Mutex // guards seen
+	var mu sync.Mutex // guards seen, from
+	seen, from := map[string]int{}, map[string]int{}
 	enough := time.AfterFunc(time.Hour, cancel)
 	defer enough.Stop()
-	err := d.cl.Consume(ctx, client.ConsumerOptions{Group: "demo-consumer-" + prefix, Topic: demoTopic, First: true, Handle: func(_ protocol.MessageQueue, m *message.Message) error {
+	group := fmt.Sprintf("demo-consumer-%d", d.batch)
+	err := d.cl.Consume(ctx, client.ConsumerOptions{Group: group, Topic: demoTopic, First: true, Handle: func(q protocol.MessageQueue, m *message.Message) error {
 		mu.Lock()
 		defer mu.Unlock()
-		if len(m.Body) > len(prefix) && string(m.Body[:len(prefix)]) == prefix {
-			seen[string(m.Body)]++
-		}
-		if len(seen) == demoMessages {
+		seen[string(m.Body)]++
+		from[q.BrokerName]++
+		if len(seen) == want {
 			enough.Reset(500 * time.Millisecond) // long enough for a duplicate to show itself
 		}
 		return nil
 	}})
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	mu.Lock()
 	defer mu.Unlock()
@@ -154,10 +171,10 @@ func (d *demo) receive(ctx context.Context, prefix string) (int, error) {
 	for _, n := range seen {
 		total += n
 	}
-	if len(seen) != demoMessages || total != demoMessages {
-		return total, fmt.Errorf("sent %d, received %d different ones, %d in all", demoMessages, len(seen), total)
+	if len(seen) != want || total != want {
+		return nil, fmt.Errorf("wanted %d messages, received %d different ones, %d in all", want, len(seen), total)
 	}
-	return total, nil
+	return from, nil
 }
 
 // waitGone waits until no name server lists the address any more: then no producer will be sent there.

@@ -81,12 +81,6 @@ func rows(s *provision.Status) []row {
 			out = append(out, row{group: g.Name, bad: true, text: fmt.Sprintf("%-16s NO MASTER: reads only", "")})
 		}
 	}
-	for _, sv := range s.Services { // what no name server lists any more
-		if sv.Role != "namesrv" && sv.Active != "active" {
-			text := fmt.Sprintf("%-16s %s on %s %s is %s", sv.Group, sv.Role, sv.Host, sv.Addr, strings.ToUpper(sv.Active))
-			out = append(out, row{group: sv.Group, member: client.MemberStatus{ID: sv.ID, Addr: sv.Addr}, bad: true, text: text})
-		}
-	}
 	return out
 }
 
