@@ -109,6 +109,7 @@ func (e *engine) bring(ctx context.Context, h *host, up step.Upload) error {
 	ev := Event{Host: h.name(), Role: "host", Step: up.Name()}
 	c, err := up.Check(ctx, onlyReader{h.m.Look(ctx)})
 	if err != nil || c == nil {
+		h.stray = err == nil
 		return err
 	}
 	ev.State, ev.Why = Running, c.Why
@@ -201,7 +202,8 @@ func (e *engine) applyStep(ctx context.Context, t *task, s step.Step) error {
 }
 
 // ownBrought notes what the plan found absent and the upload, or the agent's own lock and journal, has made meanwhile:
-// the release and the directories above it.
+// the release and the directories above it. If a run was cut just there, the next one finds them made and nobody's: a
+// release under its own hash is ours all the same, and so is a directory that holds nothing but the way to it.
 func (e *engine) ownBrought(ctx context.Context, t *task, s step.Step) error {
 	r, ok := s.(step.Removable)
 	if !ok || t.plan == nil || t.unit != "" {
@@ -212,7 +214,20 @@ func (e *engine) ownBrought(ctx context.Context, t *task, s step.Step) error {
 			return t.host.state.own(ctx, t.role, r.Owned())
 		}
 	}
-	return nil
+	if !t.host.stray {
+		return nil
+	}
+	o, rel := r.Owned(), t.host.bin.Release(t.host.node)
+	if o.Kind == "dir" && strings.HasPrefix(rel, o.Name+"/") {
+		next, _, _ := strings.Cut(strings.TrimPrefix(rel, o.Name+"/"), "/")
+		list, err := t.host.m.Look(ctx).Query(step.AskList(o.Name))
+		if err != nil || list != next {
+			return err
+		}
+	} else if o.Name != rel {
+		return nil
+	}
+	return t.host.state.own(ctx, t.role, o)
 }
 
 // explain turns a failure into what an operator needs: where, what, and the end of the log if a service is concerned.

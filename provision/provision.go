@@ -85,6 +85,8 @@ type host struct {
 	m     machine
 	tasks []*task
 	state *state // what this cluster owns there; nil until the host is locked
+	// stray says that the release lay there while no manifest did: a run was cut between bringing it and noting it.
+	stray bool
 }
 
 func (h *host) name() string { return h.node.Name }
@@ -173,7 +175,12 @@ func (e *engine) all(ctx context.Context, hosts []*host, f func(context.Context,
 	}
 	_ = g.Wait() // the errors are kept by place
 	away := &UnreachableError{}
+	var steps []error
 	for i, err := range errs {
+		var se *StepError
+		if errors.As(err, &se) {
+			steps = append(steps, err)
+		}
 		if err != nil {
 			away.Hosts = append(away.Hosts, HostError{hosts[i].name(), err})
 		}
@@ -183,6 +190,9 @@ func (e *engine) all(ctx context.Context, hosts []*host, f func(context.Context,
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
+	}
+	if len(steps) == len(away.Hosts) { // reached, and something there is not as it should be
+		return errors.Join(steps...)
 	}
 	return away
 }

@@ -177,6 +177,7 @@ func (e *engine) lock(ctx context.Context) error {
 			return fmt.Errorf("%s: %w", h.name(), err)
 		}
 		h.state = s
+		h.stray = h.stray && len(s.m.Owned) == 0
 		if err := s.journal(ctx, e.clock.Now(), entry{What: "run", User: user, From: from, Command: e.o.Command}); err != nil {
 			return fmt.Errorf("journal of %s: %w", h.name(), err)
 		}

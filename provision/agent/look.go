@@ -128,7 +128,7 @@ func disk(path string) (string, error) {
 			return fmt.Sprintf("%d %d", int64(st.Bavail)*int64(st.Bsize), int64(st.Blocks)*int64(st.Bsize)), nil
 		}
 		up := filepath.Dir(path)
-		if !errors.Is(err, fs.ErrNotExist) || up == path {
+		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) || up == path {
 			return "", err
 		}
 		path = up

@@ -13,6 +13,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"syscall"
 	"time"
 
 	"rmqctl/provision/step"
@@ -177,7 +178,7 @@ func toWire(err error) *wireError {
 		w.Kind, w.Argv, w.Code, w.Stderr = "exit", exit.Argv, exit.Code, exit.Stderr
 	case errors.As(err, &locked):
 		w.Kind, w.Holder = "locked", &locked.Holder
-	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR): // below a file there is nothing
 		w.Kind = "absent"
 	case errors.Is(err, step.ErrNoCommand):
 		w.Kind = "command"
