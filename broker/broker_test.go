@@ -3,11 +3,15 @@ package broker
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
+	"strings"
 	"testing"
 	"time"
 
 	"rmqctl/broker/store"
 	"rmqctl/internal/conf"
+	"rmqctl/internal/message"
 	"rmqctl/internal/protocol"
 	"rmqctl/internal/remoting"
 )
@@ -224,5 +228,113 @@ func TestFlushedBeforeAcknowledged(t *testing.T) {
 		if end, flushed := b.store.MaxPhysical(), b.store.FlushedPhysical(); flushed < end {
 			t.Fatalf("acknowledged at %d, flushed up to %d", end, flushed)
 		}
+	}
+}
+
+func TestABatchBecomesMessagesInARow(t *testing.T) {
+	b, c := mustStart(t, t.TempDir()), newClient(t)
+	var body []byte
+	for _, text := range []string{"one", "two", "three"} {
+		body = message.AppendBatchItem(body, message.BatchItem{
+			Body: []byte(text), Properties: []byte("UNIQ_KEY\x01" + text), // no last separator: Java 4.9 writes none
+		})
+	}
+	q := &protocol.SendMessageRequestV2{
+		ProducerGroup: "P", Topic: "T", DefaultTopic: "TBW102", DefaultTopicQueueNums: 1, QueueID: -1, Batch: true, Properties: []byte("WAIT\x01true\x02"),
+	}
+	resp, _, err := remoting.Do(t.Context(), c, b.Addr(), protocol.SendBatchMessage, q, body)
+	if err != nil || strings.Count(resp.MsgID, ",") != 2 || resp.QueueOffset != 0 {
+		t.Fatalf("%+v %v", resp, err)
+	}
+	_, _, got := pull(c, b.Addr(), "T", 0)
+	text, ok := printMessages(got)
+	want := `T/0@0 "one" [CLUSTER=C UNIQ_KEY=one]
+T/0@1 "two" [CLUSTER=C UNIQ_KEY=two]
+T/0@2 "three" [CLUSTER=C UNIQ_KEY=three]
+`
+	if !ok || text != want {
+		t.Errorf("stored:\n%s", text)
+	}
+	if _, _, err := remoting.Do(t.Context(), c, b.Addr(), protocol.SendBatchMessage, q, body[:len(body)-1]); protocol.StatusOf(err) != protocol.MessageIllegal {
+		t.Errorf("a torn batch: %v", err)
+	}
+}
+
+func TestABrokerThatWasKilledHasEverythingAcknowledged(t *testing.T) {
+	dir, c := t.TempDir(), newClient(t)
+	b := mustStart(t, dir+"/live", prop("flushDiskType", "SYNC_FLUSH"))
+	const n = 50
+	for i := range n {
+		if status, _ := sendTo(t, c, b.Addr(), "T", fmt.Sprint(i)); status != protocol.Success {
+			t.Fatalf("send %d: %d", i, status)
+		}
+	}
+	commit(t, c, b.Addr(), "T", "G", 7)
+	if err := b.saveOffsets(); err != nil {
+		t.Fatal(err)
+	}
+	commit(t, c, b.Addr(), "T", "G", 9) // not written yet: at most these are consumed again
+	if err := os.CopyFS(dir+"/copy", os.DirFS(dir+"/live")); err != nil {
+		t.Fatal(err)
+	}
+	killed := mustStart(t, dir+"/copy")
+	_, resp, body := pull(c, killed.Addr(), "T", 0)
+	if text, ok := printMessages(body); !ok || resp.MaxOffset != n || !strings.HasPrefix(text, `T/0@0 "0"`) {
+		t.Errorf("%+v\n%s", resp, text)
+	}
+	if at := committed(c, killed.Addr(), "T", "G"); at != 7 {
+		t.Errorf("offset %d", at)
+	}
+}
+
+func TestASlaveHoldsAPullForWhatItDoesNotHaveYet(t *testing.T) {
+	ns, c := startNameServer(t), newClient(t)
+	master := mustStart(t, t.TempDir(), prop("namesrvAddr", ns.addr))
+	slave := mustStart(t, t.TempDir(), prop("namesrvAddr", ns.addr), prop("brokerRole", "SLAVE"), prop("brokerId", "1"))
+	sendTo(t, c, master.Addr(), "T", "first")
+	until(t, "the slave is level", func() bool {
+		if err := slave.tables.Round(t.Context(), master.Addr()); err != nil {
+			t.Fatal(err)
+		}
+		status, _, _ := pull(c, slave.Addr(), "T", 0)
+		return status == protocol.Success
+	})
+	status, resp, _ := pull(c, slave.Addr(), "T", 5) // a master would answer 21 and correct the offset
+	if status != protocol.PullNotFound || resp.NextBeginOffset != 5 {
+		t.Errorf("status %d, next %d", status, resp.NextBeginOffset)
+	}
+	answered := make(chan string, 1)
+	go func() {
+		resp, body, err := remoting.Do(context.Background(), c, slave.Addr(), protocol.PullMessage, &protocol.PullMessageRequest{
+			ConsumerGroup: "G", Topic: "T", QueueOffset: 1, MaxMsgNums: 32, SysFlag: protocol.PullSubscription | protocol.PullSuspend,
+			Subscription: "*", SuspendTimeoutMillis: 20000,
+		})
+		text, _ := printMessages(body)
+		answered <- fmt.Sprint(resp.NextBeginOffset, err, text)
+	}()
+	until(t, "the pull is held", func() bool { return slave.polls.Len() == 1 })
+	sendTo(t, c, master.Addr(), "T", "second")
+	if got, want := <-answered, "2 <nil>T/0@1 \"second\" [CLUSTER=C]\n"; got != want {
+		t.Errorf("answered %q", got)
+	}
+}
+
+func TestAStoppingBrokerAnswersHeldPulls(t *testing.T) {
+	b, c := mustStart(t, t.TempDir()), newClient(t)
+	sendTo(t, c, b.Addr(), "T", "x")
+	answered := make(chan int32, 1)
+	go func() {
+		_, _, err := remoting.Do(context.Background(), c, b.Addr(), protocol.PullMessage, &protocol.PullMessageRequest{
+			ConsumerGroup: "G", Topic: "T", QueueOffset: 1, MaxMsgNums: 32, SysFlag: protocol.PullSubscription | protocol.PullSuspend,
+			Subscription: "*", SuspendTimeoutMillis: 4000,
+		})
+		answered <- protocol.StatusOf(err)
+	}()
+	until(t, "the pull is held", func() bool { return b.polls.Len() == 1 })
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if status := <-answered; status != protocol.PullNotFound {
+		t.Errorf("status %d", status)
 	}
 }

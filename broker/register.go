@@ -81,11 +81,41 @@ func (r *registrar) all(ctx context.Context) bool {
 		return true
 	}
 	rows, version := r.topics.All()
-	taken := r.send(ctx, cfg, servers, rows, protocol.DataVersion{Counter: version.Counter, Timestamp: version.Timestamp})
+	v := protocol.DataVersion{Counter: version.Counter, Timestamp: version.Timestamp}
+	known := 0
+	if !cfg.ForceRegister {
+		all := len(servers)
+		servers = r.outdated(ctx, cfg, servers, v)
+		known = all - len(servers)
+	}
+	taken := known + r.send(ctx, cfg, servers, rows, v)
 	if taken > 0 {
 		r.once.Do(r.ready)
 	}
-	return taken == len(servers)
+	return taken == len(cfg.NameServers())
+}
+
+// outdated are the name servers that do not have this version of the topics. Asking keeps a broker alive there too.
+func (r *registrar) outdated(ctx context.Context, cfg *config.Config, servers []string, v protocol.DataVersion) (out []string) {
+	ctx, cancel := context.WithTimeout(ctx, cfg.RegisterBrokerTimeout)
+	defer cancel()
+	var mu sync.Mutex // guards out
+	var asked sync.WaitGroup
+	for _, ns := range servers {
+		asked.Go(func() {
+			resp, _, err := remoting.Do(ctx, r.client, ns, protocol.QueryDataVersion, &protocol.QueryDataVersionRequest{
+				BrokerName: cfg.BrokerName, BrokerAddr: r.addr, ClusterName: cfg.BrokerClusterName, BrokerID: cfg.BrokerID,
+			}, protocol.Marshal(&v))
+			if err == nil && !resp.Changed {
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			out = append(out, ns)
+		})
+	}
+	asked.Wait()
+	return out
 }
 
 // Announce tells every name server one topic, and returns when all know it or did not answer in time.

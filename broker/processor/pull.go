@@ -1,6 +1,7 @@
 package processor
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"strings"
 	"time"
@@ -108,6 +109,7 @@ func (p *Pull) again(r *pull, pending *remoting.Pending) {
 func (p *Pull) reply(r *pull, pending *remoting.Pending, status int32, resp *protocol.PullMessageResponse, got *store.GetResult) {
 	defer got.Release()
 	if status == protocol.Success {
+		p.protect(r, got)
 		n := int64(len(got.Messages))
 		p.Stats.Group(r.Topic, r.ConsumerGroup).Add(n, int64(got.Bytes))
 		p.Stats.Get.Add(n, int64(got.Bytes))
@@ -120,6 +122,25 @@ func (p *Pull) reply(r *pull, pending *remoting.Pending, status int32, resp *pro
 	pending.Remark(got.Status.String())
 	pending.Reply(resp, nil)
 }
+
+// protect stops a group that reads too far behind the newest message, where the configuration asks for that: it would
+// drag old data through the memory that the others need. An operator lets it consume again by updating the group.
+func (p *Pull) protect(r *pull, got *store.GetResult) {
+	cfg := p.Config.Load()
+	if !cfg.DisableConsumeIfReadSlowly {
+		return
+	}
+	at := int64(binary.BigEndian.Uint64(got.Messages[0][physicalOffsetAt:]))
+	if behind := p.Store.MaxPhysical() - at; behind > cfg.ConsumerFallbehindThreshold {
+		stopped := *r.group
+		stopped.ConsumeEnable = false
+		p.Maker.Groups.Put(r.ConsumerGroup, &stopped, p.Clock.Now())
+		p.Maker.Log.Warn("group reads too far behind and is stopped", "group", r.ConsumerGroup, "topic", r.Topic, "behind", behind)
+	}
+}
+
+// physicalOffsetAt is where a stored record tells its place in the log.
+const physicalOffsetAt = 28
 
 func (p *Pull) get(cfg *config.Config, r *pull) (*protocol.PullMessageResponse, store.GetResult, error) {
 	var match store.Match

@@ -26,10 +26,12 @@ func (p *Query) View(x *remoting.Exchange, q *protocol.ViewMessageRequest) (*pro
 
 // ByKey answers QUERY_MESSAGE. The index knows hashes only: the client compares the keys.
 func (p *Query) ByKey(x *remoting.Exchange, q *protocol.QueryMessageRequest) (*protocol.QueryMessageResponse, error) {
+	cfg := p.Config.Load()
 	limit := int(q.MaxNum)
 	if q.UniqueKey == "true" {
-		limit = p.Config.Load().DefaultQueryMaxNum
+		limit = cfg.DefaultQueryMaxNum
 	}
+	limit = min(limit, cfg.MaxMsgsNumBatch)
 	got, err := p.Store.Query(q.Topic, q.Key, limit, q.BeginTimestamp, q.EndTimestamp)
 	if err != nil {
 		return nil, err

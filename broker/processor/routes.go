@@ -32,13 +32,17 @@ type Pools struct {
 
 // NewPools makes the pools as large as the configuration says.
 func NewPools(c *config.Config) *Pools {
-	return &Pools{
+	p := &Pools{
 		Send:   remoting.NewPool("send", c.SendMessageThreadPoolNums, c.SendThreadPoolQueueCapacity),
 		Pull:   remoting.NewPool("pull", c.PullMessageThreadPoolNums, c.PullThreadPoolQueueCapacity),
 		Query:  remoting.NewPool("query", 8, 20000),
 		Client: remoting.NewPool("client", 32, 100000),
 		Admin:  remoting.NewPool("admin", 16, 10000),
 	}
+	if c.BrokerFastFailureEnable {
+		p.Send.MaxWait(c.WaitTimeInSendQueue)
+	}
+	return p
 }
 
 // namedPool is a pool under the name RocketMQ's runtime numbers have for it.
