@@ -27,7 +27,7 @@ type Mem struct {
 	locks map[*memNode]bool
 
 	// Now gives modification times; nil means time zero. Set it before use.
-	Now func() time.Time
+	Now   func() time.Time
 	total int64
 	used  int64
 }
