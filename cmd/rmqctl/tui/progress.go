@@ -32,13 +32,13 @@ type ProgressModel struct {
 
 // hostLine is what is known of one host, or of the whole cluster when name is "".
 type hostLine struct {
-	name                string
-	role, step, why     string
-	state               provision.State
-	since               time.Time
-	doneBytes, allBytes int64
-	held, changed       int
-	failure             string
+	name            string
+	role, step, why string
+	state           provision.State
+	since           time.Time
+	done, all       int64
+	held, changed   int
+	failure         string
 }
 
 // EventMsg brings an event to the view; EndMsg ends it.
@@ -89,7 +89,7 @@ func (m *ProgressModel) take(e provision.Event) {
 	}
 	h := m.line(e.Host)
 	if h.role != e.Role || h.step != e.Step {
-		h.role, h.step, h.why, h.doneBytes, h.allBytes, h.since = e.Role, e.Step, "", 0, 0, e.Time
+		h.role, h.step, h.why, h.done, h.all, h.since = e.Role, e.Step, "", 0, 0, e.Time
 	}
 	h.state = e.State
 	if e.Why != "" {
@@ -101,7 +101,7 @@ func (m *ProgressModel) take(e provision.Event) {
 	case provision.Changed:
 		h.changed++
 	case provision.Progress:
-		h.doneBytes, h.allBytes = e.Done, e.Total
+		h.done, h.all = e.Done, e.Total
 	case provision.Failed:
 		h.failure = e.Why
 		if e.Err != nil {
@@ -142,6 +142,14 @@ func (m *ProgressModel) View() string {
 	return b.String()
 }
 
+// amount says how far a step is: bytes of an upload, seconds of a wait.
+func amount(h *hostLine) string {
+	if strings.HasPrefix(h.step, "upload") {
+		return Bytes(h.done)
+	}
+	return fmt.Sprintf("%d of %d s  %s", h.done, h.all, firstLine(h.why))
+}
+
 func (m *ProgressModel) hostView(h *hostLine) string {
 	name := h.name
 	if name == "" {
@@ -162,8 +170,8 @@ func (m *ProgressModel) hostView(h *hostLine) string {
 	what := strings.TrimSpace(h.role + " " + h.step)
 	var tail string
 	switch {
-	case h.allBytes > 0 && h.state == provision.Progress:
-		tail = m.bar.ViewAs(float64(h.doneBytes)/float64(h.allBytes)) + "  " + Bytes(h.doneBytes)
+	case h.all > 0 && h.state == provision.Progress:
+		tail = m.bar.ViewAs(float64(h.done)/float64(h.all)) + "  " + amount(h)
 	case h.state == provision.Running || h.state == provision.Progress:
 		tail = styleDim.Render(strings.TrimSpace(m.now().Sub(h.since).Round(100*time.Millisecond).String() + "  " + firstLine(h.why)))
 	default:
