@@ -155,6 +155,9 @@ func rmqctl(t testing.TB) string {
 	return ours.path
 }
 
+// Program is the path of our own program, for a test that runs one of its commands.
+func Program(t testing.TB) string { return rmqctl(t) }
+
 // built returns the folder that holds what make produced from exactly these sources.
 func built(t testing.TB, name string, src []string, command func(out string) *exec.Cmd) string {
 	t.Helper()

@@ -52,17 +52,25 @@ func (f *updateTopic) Run(e *Env) error {
 		Topic: f.Topic, DefaultTopic: message.AutoCreateTopic, ReadQueueNums: f.ReadQueueNum, WriteQueueNums: f.WriteQueueNum,
 		Perm: f.Perm, TopicFilterType: "SINGLE_TAG", TopicSysFlag: flag, Order: ordered,
 	}
+	// As mqadmin: one broker's share of an ordered topic is told before its line, a cluster's after all lines.
+	var done []string
 	for _, a := range addrs {
 		if _, _, err := client.Call(e.Ctx, e.C, a, protocol.UpdateAndCreateTopic, &req); err != nil {
 			return err
 		}
-		e.printf("create topic to %s success.\n", a)
+		line := fmt.Sprintf("create topic to %s success.\n", a)
+		if f.BrokerAddr == "" {
+			e.printf("%s", line)
+			continue
+		}
+		done = append(done, line)
 	}
 	if ordered {
 		if err := f.orderConf(e); err != nil {
 			return err
 		}
 	}
+	e.printf("%s", strings.Join(done, ""))
 	e.printf("TopicConfig [topicName=%s, readQueueNums=%d, writeQueueNums=%d, perm=%s, topicFilterType=SINGLE_TAG, topicSysFlag=%d, order=%t]\n",
 		f.Topic, f.ReadQueueNum, f.WriteQueueNum, permText(f.Perm), flag, ordered)
 	return nil
