@@ -41,13 +41,6 @@ type pull struct {
 	group *protocol.SubscriptionGroupConfig
 }
 
-// answer is how a pull is replied to, at once or later.
-type answer interface {
-	Status(code int32)
-	Remark(text string)
-	ReplyBody(parts ...[]byte)
-}
-
 // Pull answers PULL_MESSAGE and LITE_PULL_MESSAGE with stored messages as they lie in the log.
 //
 // Unlike RocketMQ 4.9: a slave that was asked for an offset it does not have yet holds the pull until it does; upstream

@@ -16,7 +16,6 @@ import (
 	"sync"
 	"time"
 
-	"rmqctl/broker/delay"
 	"rmqctl/broker/group"
 	"rmqctl/broker/offset"
 	"rmqctl/broker/topic"
@@ -26,8 +25,10 @@ import (
 )
 
 const (
-	period  = 10 * time.Second
-	timeout = 5 * time.Second
+	period     = 10 * time.Second
+	retryPause = 2 * time.Second
+	lostEvery  = 5 // failures
+	timeout    = 5 * time.Second
 	// pause is the least time between two rounds that news in the log asked for.
 	pause = 200 * time.Millisecond
 )
@@ -40,9 +41,9 @@ type Slave struct {
 	Topics  *topic.Table
 	Groups  *group.Configs
 	Offsets *offset.Table
-	Delay   *delay.Service
-	Save    func() error // writes the tables that changed
-	Lost    func()       // the master did not answer: it may have moved
+	Delay   interface{ Adopt(text []byte) error } // takes over the master's positions
+	Save    func() error                          // writes the tables that changed
+	Lost    func()                                // the master did not answer: it may have moved
 
 	mu     sync.Mutex // guards master
 	master string
@@ -98,42 +99,49 @@ func (s *Slave) Master() string {
 	return s.master
 }
 
-// Run copies every ten seconds until the context ends.
+// Run copies every ten seconds until the context ends, and tries every two while the master does not answer: what it
+// missed should reach it before clients ask it.
 func (s *Slave) Run(ctx context.Context) {
 	s.init()
-	well := true
+	failures := 0
 	for {
+		pause := period
 		if addr := s.Master(); addr != "" {
 			err := s.Round(ctx, addr)
 			switch {
-			case err != nil && well && ctx.Err() == nil:
-				s.Log.Warn("copy tables from master", "remote", addr, "err", err)
-			case err == nil && !well:
+			case err != nil:
+				if failures == 0 && ctx.Err() == nil {
+					s.Log.Warn("copy tables from master", "remote", addr, "err", err)
+				}
+				if failures%lostEvery == 0 {
+					s.Lost()
+				}
+				failures++
+				pause = retryPause
+			case failures > 0:
 				s.Log.Info("tables are copied from master again", "remote", addr)
-			}
-			if well = err == nil; !well {
-				s.Lost()
+				failures = 0
 			}
 		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-s.moved:
-			select {
-			case <-ctx.Done():
-				return
-			case <-s.Clock.After(pause):
-			}
-		case <-s.Clock.After(period):
+		case <-s.Clock.After(pause):
 		}
 	}
 }
 
-// Round copies everything once.
+// Round copies everything once, or up to what fails.
 func (s *Slave) Round(ctx context.Context, addr string) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	return errors.Join(s.topics(ctx, addr), s.groups(ctx, addr), s.offsets(ctx, addr), s.delays(ctx, addr), s.Save())
+	for _, table := range []func(context.Context, string) error{s.topics, s.groups, s.offsets, s.delays} {
+		if err := table(ctx, addr); err != nil {
+			return errors.Join(err, s.Save())
+		}
+	}
+	return s.Save()
 }
 
 func (s *Slave) topics(ctx context.Context, addr string) error {
