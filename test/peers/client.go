@@ -52,6 +52,7 @@ func StartVia(t testing.TB, via []string, version, subcommand string, args ...st
 	if version == GoClient {
 		cmd = exec.Command(goClient(t), append([]string{subcommand}, args...)...)
 		cmd.Dir = t.TempDir()
+		cmd.Env = append(environ("HOME"), "HOME="+cmd.Dir) // a broadcasting consumer keeps its offsets there
 	} else {
 		cmd = java(t, version, t.TempDir(), append([]string{"Peer", subcommand}, args...)...)
 	}

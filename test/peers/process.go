@@ -92,8 +92,8 @@ func (p *Process) read(out io.Reader) {
 func (p *Process) tail() string {
 	b, _ := os.ReadFile(p.log)
 	text := strings.Join(p.Lines(), "\n") + "\n--- stderr\n" + string(b)
-	if len(text) > 6000 {
-		text = "…" + text[len(text)-6000:]
+	if len(text) > 3000 {
+		text = "…" + text[len(text)-3000:]
 	}
 	return text
 }
