@@ -143,6 +143,13 @@ func (e *engine) inspect(ctx context.Context, h *host) []Finding {
 				f.State, f.Why, f.Hint = "FAIL", c.Why, c.Hint
 			case c != nil:
 				f.State, f.Why = "todo", c.Why
+			default:
+				note, err := noteOf(ctx, t, s)
+				if err != nil {
+					f.State, f.Why = "FAIL", err.Error()
+				} else if note != "" {
+					f.State, f.Why = "warn", note
+				}
 			}
 			fs = append(fs, f)
 		}

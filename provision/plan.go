@@ -31,6 +31,7 @@ type RolePlan struct {
 	Role    string   `json:"role"`
 	Checked int      `json:"checked"`
 	Changes []Change `json:"changes"`
+	Notes   []string `json:"notes,omitempty"` // what holds, and should be known all the same
 }
 
 // Change is one difference.
@@ -94,13 +95,35 @@ func (e *engine) planTask(ctx context.Context, t *task) error {
 		if err != nil {
 			return &StepError{Host: t.host.name(), Role: t.role, Step: s.Name(), Err: err}
 		}
-		if c != nil {
+		if c == nil {
+			note, err := noteOf(ctx, t, s)
+			if err != nil {
+				return err
+			}
+			if note != "" {
+				p.Notes = append(p.Notes, note)
+				e.emit(Event{Host: t.host.name(), Role: t.role, Step: s.Name(), State: Note, Why: note})
+			}
+		} else {
 			p.Changes = append(p.Changes, Change{Step: s.Name(), Why: c.Why, Diff: c.Diff, Consequence: c.Consequence.String(), Obstacle: c.Apply == nil,
 				Hint: c.Hint, consequence: c.Consequence, creates: c.Creates})
 		}
 	}
 	t.plan = p
 	return nil
+}
+
+// noteOf is what a step that holds wants to be known.
+func noteOf(ctx context.Context, t *task, s step.Step) (string, error) {
+	n, ok := s.(step.Noter)
+	if !ok {
+		return "", nil
+	}
+	note, err := n.Note(ctx, onlyReader{t.host.m.Look(ctx)})
+	if err != nil {
+		return "", &StepError{Host: t.host.name(), Role: t.role, Step: s.Name(), Err: err}
+	}
+	return note, nil
 }
 
 // consequence is the heaviest one of a role's changes.
@@ -203,11 +226,14 @@ func (p *Plan) WriteText(w io.Writer, diffs bool) error {
 		fmt.Fprintf(&b, "%s (%s)\n", h.Host, h.Address)
 		quiet := true
 		for _, r := range h.Roles {
-			if len(r.Changes) == 0 {
+			if len(r.Changes) == 0 && len(r.Notes) == 0 {
 				continue
 			}
-			quiet = false
+			quiet = quiet && len(r.Changes) == 0
 			fmt.Fprintf(&b, "  %s\n", r.Role)
+			for _, n := range r.Notes {
+				fmt.Fprintf(&b, "    i %s\n", n)
+			}
 			for _, c := range r.Changes {
 				c.write(&b, diffs)
 			}

@@ -37,6 +37,9 @@ func (e *engine) verify(ctx context.Context) error {
 	failed := &VerifyError{}
 	through, read := 0, 0
 	for _, g := range e.inv.Groups {
+		if why := e.inSync(ctx, g); why != "" {
+			failed.Failed = append(failed.Failed, g.Name+": "+why)
+		}
 		for _, ns := range e.inv.NameServers {
 			sent, err := e.probe(ctx, ns, g)
 			if err != nil {
@@ -67,6 +70,22 @@ func (e *engine) verify(ctx context.Context) error {
 	return nil
 }
 
+// settleLimit is how long slaves may take to come into sync, and masters to see it, after they were started.
+const settleLimit = time.Minute
+
+// inSync waits for the slaves of a group; "" = they are there.
+func (e *engine) inSync(ctx context.Context, g *inventory.Group) (why string) {
+	t := e.taskOf(g.Master)
+	if len(g.Slaves) == 0 || t == nil {
+		return ""
+	}
+	_ = e.until(ctx, t, settleLimit, func() (bool, string, error) {
+		worst, missing, what, err := e.lag(ctx, g)
+		return err == nil && missing == 0 && worst <= e.inv.Rollout.MaxLagBytes, what, err
+	}, func(what string) error { why = what; return nil })
+	return why
+}
+
 // probed is a message on its way.
 type probed struct {
 	queue  protocol.MessageQueue
@@ -89,6 +108,11 @@ func (e *engine) probe(ctx context.Context, ns *inventory.NameServer, g *invento
 	if want := g.Master.Addr(); addr != want {
 		return nil, fmt.Errorf("it names %q as master, which is at %s", addr, want)
 	}
+	return e.send(ctx, ns, g, addr)
+}
+
+// send is tried again while the master only says that its slave is not level yet.
+func (e *engine) send(ctx context.Context, ns *inventory.NameServer, g *inventory.Group, addr string) (*probed, error) {
 	body := []byte("rmqctl probe " + e.id + " through " + ns.Addr())
 	now := e.clock.Now().UnixMilli()
 	props := message.EncodeProperties(map[string]string{"WAIT": "true"})
@@ -98,11 +122,22 @@ func (e *engine) probe(ctx context.Context, ns *inventory.NameServer, g *invento
 	if err != nil {
 		return nil, err
 	}
-	resp, _, err := client.Call(ctx, c, addr, protocol.SendMessageV2, req, body)
-	if err != nil {
+	for end := e.clock.Now().Add(settleLimit / 2); ; {
+		resp, _, err := client.Call(ctx, c, addr, protocol.SendMessageV2, req, body)
+		if err == nil {
+			return &probed{queue: protocol.MessageQueue{Topic: g.Name, BrokerName: g.Name, QueueID: resp.QueueID}, offset: resp.QueueOffset, body: body}, nil
+		}
+		switch protocol.StatusOf(err) {
+		case protocol.SlaveNotAvailable, protocol.FlushSlaveTimeout, protocol.FlushDiskTimeout:
+			if e.clock.Now().Before(end) {
+				if werr := e.wait(ctx, time.Second); werr != nil {
+					return nil, werr
+				}
+				continue
+			}
+		}
 		return nil, fmt.Errorf("send to %s: %w", addr, err)
 	}
-	return &probed{queue: protocol.MessageQueue{Topic: g.Name, BrokerName: g.Name, QueueID: resp.QueueID}, offset: resp.QueueOffset, body: body}, nil
 }
 
 func (e *engine) routeAt(ctx context.Context, ns *inventory.NameServer, topic string) (*protocol.TopicRouteData, error) {
