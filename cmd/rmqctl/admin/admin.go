@@ -138,6 +138,10 @@ func options(t reflect.Type) string {
 		if _, ok := f.Tag.Lookup("required"); ok {
 			s += "*"
 		}
+		if xor := f.Tag.Get("xor"); xor != "" && i > 0 && t.Field(i-1).Tag.Get("xor") == xor { // exactly one of them
+			out[len(out)-1] = strings.TrimSuffix(out[len(out)-1], "*") + " or " + s
+			continue
+		}
 		if d := f.Tag.Get("default"); d != "" {
 			s += " (" + d + ")"
 		}

@@ -1,0 +1,73 @@
+// The reference pages under docs/ are printed from the tables that the program itself uses.
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	brokerconfig "rmqctl/broker/config"
+	brokerprocessor "rmqctl/broker/processor"
+	"rmqctl/cmd/rmqctl/admin"
+	"rmqctl/internal/protocol"
+	"rmqctl/internal/remoting"
+	namesrvconfig "rmqctl/namesrv/config"
+	namesrvprocessor "rmqctl/namesrv/processor"
+)
+
+// TestGeneratedDocs compares the pages with what the tables print now; with UPDATE_DOCS set (`make docs`) it writes them.
+func TestGeneratedDocs(t *testing.T) {
+	for name, text := range map[string]string{"CONFIG.md": configDoc(), "COMMANDS.md": admin.Markdown(), "REQUEST_CODES.md": codesDoc(t)} {
+		path := filepath.Join("..", "..", "docs", name)
+		if os.Getenv("UPDATE_DOCS") != "" {
+			if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		if have, err := os.ReadFile(path); err != nil || string(have) != text {
+			t.Errorf("docs/%s is not what its table says (%v): run make docs", name, err)
+		}
+	}
+}
+
+func configDoc() string {
+	return `# Configuration keys
+
+Generated from broker/config and namesrv/config; do not edit. Names and defaults are RocketMQ's. A key that is live can be
+changed in a running process (` + "`mqadmin updateBrokerConfig`" + `); the others need a restart.
+
+# Broker
+
+` + new(brokerconfig.Config).Keys().Markdown() + `
+# Name server
+
+` + new(namesrvconfig.Config).Keys().Markdown()
+}
+
+// ofClients are the requests that our broker sends to the clients connected to it.
+var ofClients = []int32{
+	protocol.NotifyConsumerIdsChanged.Code, protocol.ResetConsumerClientOffset.Code, protocol.GetConsumerStatusOfClient.Code,
+	protocol.GetConsumerRunningInfo.Code, protocol.ConsumeMessageDirectly.Code, protocol.PushReplyMessageToClient.Code,
+}
+
+func codesDoc(t *testing.T) string {
+	broker := &brokerprocessor.Processors{Pools: &brokerprocessor.Pools{}}
+	who := map[int32][]string{}
+	add := func(name string, routes []remoting.Route) {
+		for _, r := range routes {
+			who[r.Code()] = append(who[r.Code()], name)
+		}
+	}
+	add("broker", broker.Routes())
+	add("name server", (&namesrvprocessor.Processors{}).Routes())
+	for _, code := range ofClients {
+		who[code] = append(who[code], "client")
+	}
+	var b strings.Builder
+	if err := protocol.WriteDoc(&b, func(code int32) string { return strings.Join(who[code], ", ") }); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
