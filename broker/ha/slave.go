@@ -50,10 +50,12 @@ func (s LinkState) String() string {
 // ErrDiverged: the master's log does not continue the slave's.
 var ErrDiverged = errors.New("the master's log does not continue this one")
 
-// First reconnects are quick, for a master that was restarted; a host that is gone is tried every few seconds.
+// First reconnects are quick; a master that comes back after an hour is found within a second. A refusal lasts until an
+// operator acts: asking again is for the case that he did so at the master.
 const (
 	backoffMin  = 100 * time.Millisecond
-	backoffMax  = 5 * time.Second
+	backoffMax  = time.Second
+	refusedMax  = 5 * time.Second
 	dialTimeout = 3 * time.Second
 	readBuffer  = 512 << 10
 )
@@ -150,7 +152,9 @@ func (s *Slave) follow() {
 			wait = backoffMin // it was a working connection
 		}
 		s.pause(moved, s.o.Clock.After(wait))
-		wait = min(wait*2, backoffMax)
+		if wait = min(wait*2, refusedMax); !errors.Is(err, ErrDiverged) {
+			wait = min(wait, backoffMax)
+		}
 	}
 }
 
