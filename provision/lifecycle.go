@@ -194,13 +194,15 @@ func (e *engine) startAndWait(ctx context.Context, t *task) error {
 // on a node that is not local.
 func Kill(ctx context.Context, o Options, member string) error {
 	_, err := withCluster(ctx, o, func(ctx context.Context, e *engine) error {
-		for _, t := range e.tasks(func(t *task) bool { return t.unit != "" && t.role == member }) {
-			if !t.host.node.Local() {
-				return fmt.Errorf("%s is not on this machine: rmqctl does not kill there", t.label())
-			}
-			return t.host.m.Agent().Host(ctx).Run(t.host.sup.Kill(t.unit))
+		hit := e.tasks(func(t *task) bool { return t.unit != "" && t.role == member })
+		if len(hit) == 0 {
+			return errors.New("no such member: " + member)
 		}
-		return errors.New("no such member: " + member)
+		t := hit[0]
+		if !t.host.node.Local() {
+			return fmt.Errorf("%s is not on this machine: rmqctl does not kill there", t.label())
+		}
+		return t.host.m.Agent().Host(ctx).Run(t.host.sup.Kill(t.unit))
 	})
 	return err
 }

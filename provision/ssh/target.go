@@ -141,7 +141,7 @@ func (c config) fill(t Target) (Target, error) {
 		if p := c.get(alias, "Port"); p != "" {
 			n, err := strconv.Atoi(p)
 			if err != nil {
-				return t, &Error{Kind: BadConfig, Host: t.Name, Addr: alias, Cause: fmt.Errorf("Port %q for host %s is not a number", p, alias)}
+				return t, &Error{Kind: BadConfig, Host: t.Name, Addr: alias, Cause: fmt.Errorf("port %q of host %s is not a number", p, alias)}
 			}
 			t.Port = n
 		}
