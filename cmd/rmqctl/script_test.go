@@ -46,6 +46,7 @@ func TestMain(m *testing.M) {
 //	end NAME                    ask it to end; it must exit with 0
 //	kill9 NAME                  end it at once
 //	exits CODE rmqctl WORDS...  run to the end; the exit code must be this one
+//	until PATTERN rmqctl WORDS  run again and again until its stdout matches
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
@@ -59,7 +60,7 @@ func TestScripts(t *testing.T) {
 			return os.MkdirAll(home, 0o755)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"ports": cmdPorts, "expand": cmdExpand, "daemon": cmdDaemon, "await": cmdAwait, "end": cmdEnd, "kill9": cmdKill, "exits": cmdExits,
+			"ports": cmdPorts, "expand": cmdExpand, "daemon": cmdDaemon, "await": cmdAwait, "end": cmdEnd, "kill9": cmdKill, "exits": cmdExits, "until": cmdUntil,
 		},
 	})
 }
@@ -237,5 +238,22 @@ func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if strconv.Itoa(code) != args[0] {
 		ts.Fatalf("%v: exit code %d, want %s", args[1:], code, args[0])
+	}
+}
+
+func cmdUntil(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: until PATTERN WORDS...")
+	}
+	want, err := regexp.Compile("(?m)" + args[0])
+	ts.Check(err)
+	for end := time.Now().Add(patience); ; {
+		err := ts.Exec(args[1], args[2:]...)
+		if want.MatchString(ts.ReadFile("stdout")) {
+			return
+		}
+		if time.Now().After(end) {
+			ts.Fatalf("%v never printed %s: %v", args[1:], args[0], err)
+		}
 	}
 }

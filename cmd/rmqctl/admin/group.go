@@ -3,6 +3,7 @@ package admin
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -63,6 +64,9 @@ func (f *consumerProgress) Run(e *Env) error {
 // consumeStats joins what the brokers of a group's retry topic say.
 func consumeStats(e *Env, group string) (*protocol.ConsumeStats, error) {
 	r, err := e.C.Route(e.Ctx, message.RetryTopic(group))
+	if errors.Is(err, client.ErrNoRoute) {
+		return nil, fmt.Errorf("group %s has never been online: %w", group, err)
+	}
 	if err != nil {
 		return nil, err
 	}
