@@ -188,7 +188,9 @@ func (b *Broker) start(ctx context.Context) error {
 	if err := b.store.Start(); err != nil {
 		return err
 	}
-	b.client = remoting.NewClient(remoting.ClientOptions{Log: b.log, Clock: b.o.Clock, OnConnClosed: func(*remoting.Conn) { b.registrar.Kick() }})
+	b.client = remoting.NewClient(remoting.ClientOptions{
+		Log: b.log, Clock: b.o.Clock, Dial: dial, OnConnClosed: func(*remoting.Conn) { b.registrar.Kick() },
+	})
 	b.registrar = &registrar{
 		config: b.o.Config, clock: b.o.Clock, log: b.log, client: b.client, topics: b.topics,
 		addr: b.Addr(), haAddr: b.haAddr(cfg), onMaster: b.masterIs, ready: b.announceReady, kick: make(chan struct{}, 1),
@@ -213,6 +215,13 @@ func (b *Broker) start(ctx context.Context) error {
 		b.loops.Go(func() { b.tables.Run(loopCtx) })
 	}
 	return nil
+}
+
+// dial connects to name servers and to the master. A host that lost its power is noticed within seconds, and a name
+// server that came back on it is told of this broker then, not at the next period.
+func dial(ctx context.Context, addr string) (net.Conn, error) {
+	d := net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 3 * time.Second, Interval: 3 * time.Second, Count: 3}}
+	return d.DialContext(ctx, "tcp", addr)
 }
 
 // listen opens the three ports before anything else, so that a port in use is found before anything has begun.

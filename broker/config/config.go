@@ -73,7 +73,6 @@ type Config struct {
 	BrokerFastFailureEnable        bool
 	StartAcceptSendRequestAt       int64 // ms since 1970; sends are refused before it
 	RejectTransactionMessage       bool
-	CheckTransactionMessageEnable  bool
 	LongPollingEnable              bool
 	ShortPollingTime               time.Duration
 	NotifyConsumerIDsChangedEnable bool
@@ -97,7 +96,6 @@ type Config struct {
 	MaxHashSlotNum             int
 	MaxIndexNum                int
 	MaxMessageSize             int
-	CheckCRCOnRecover          bool
 	MessageDelayLevel          string
 	FlushDelayOffsetInterval   time.Duration
 
@@ -112,17 +110,16 @@ type Config struct {
 	SyncFlushTimeout                  time.Duration
 
 	// How long it stays.
-	DeleteWhen                      string
-	FileReservedTime                time.Duration
-	DiskMaxUsedSpaceRatio           int
-	DiskSpaceCleanForciblyRatio     int
-	DiskSpaceWarningLevelRatio      int
-	CleanFileForciblyEnable         bool
-	CleanResourceInterval           time.Duration
-	DeleteCommitLogFilesInterval    time.Duration
-	DeleteConsumeQueueFilesInterval time.Duration
-	DestroyMappedFileForcibly       time.Duration
-	RedeleteHangedFileInterval      time.Duration
+	DeleteWhen                   string
+	FileReservedTime             time.Duration
+	DiskMaxUsedSpaceRatio        int
+	DiskSpaceCleanForciblyRatio  int
+	DiskSpaceWarningLevelRatio   int
+	CleanFileForciblyEnable      bool
+	CleanResourceInterval        time.Duration
+	DeleteCommitLogFilesInterval time.Duration
+	DestroyMappedFileForcibly    time.Duration
+	RedeleteHangedFileInterval   time.Duration
 
 	// What one answer may carry.
 	MaxTransferBytesOnMessageInMemory int

@@ -92,7 +92,7 @@ func TestEveryKeyOfRocketMQHasARowWithItsDefault(t *testing.T) {
 	}
 }
 
-// The file of scenario D6's second broker with every key the tutorials use.
+// The file of scenario D6's second broker with every key the tutorials use, but checkTransactionMessageEnable.
 const tutorial = `brokerClusterName=rocketmq-cluster
 brokerName=broker-b
 brokerId=1
@@ -121,7 +121,6 @@ flushCommitLogThoroughInterval=10001
 flushConsumeQueueThoroughInterval=60001
 brokerRole=SLAVE
 flushDiskType=ASYNC_FLUSH
-checkTransactionMessageEnable=false
 sendMessageThreadPoolNums=128
 pullMessageThreadPoolNums=127
 enableDLegerCommitLog=false
@@ -144,7 +143,7 @@ func TestTheTutorialsKeysReachTheirFields(t *testing.T) {
 	want.StorePathIndex, want.StoreCheckpoint, want.AbortFile = root+"/index", root+"/checkpoint", root+"/abort"
 	want.FlushCommitLogLeastPages, want.FlushConsumeQueueLeastPages = 5, 3
 	want.FlushCommitLogThoroughInterval, want.FlushConsumeQueueThoroughInterval = 10001*time.Millisecond, 60001*time.Millisecond
-	want.CheckTransactionMessageEnable, want.SendMessageThreadPoolNums, want.PullMessageThreadPoolNums = false, 128, 127
+	want.SendMessageThreadPoolNums, want.PullMessageThreadPoolNums = 128, 127
 	want.DLegerGroup, want.DLegerPeers, want.DLegerSelfID = "RaftNode00", "n0-127.0.0.1:40911;n1-127.0.0.1:40912", "n0"
 	if !reflect.DeepEqual(*c, want) {
 		t.Errorf("got  %+v\nwant %+v", *c, want)
@@ -154,6 +153,13 @@ func TestTheTutorialsKeysReachTheirFields(t *testing.T) {
 	}
 	if c.VIPPort() != 11009 || c.ConfigDir() != root+"/config" || !reflect.DeepEqual(c.DeleteHours(), []int{4}) {
 		t.Errorf("%d %s %v", c.VIPPort(), c.ConfigDir(), c.DeleteHours())
+	}
+}
+
+func TestTheTutorialsKeyWithoutEffectSaysWhy(t *testing.T) {
+	_, w, err := load(t, "checkTransactionMessageEnable=false")
+	if err != nil || len(w) != 1 || !strings.Contains(w[0].Text, "a transactional message is refused") {
+		t.Errorf("%v %v", w, err)
 	}
 }
 

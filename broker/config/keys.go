@@ -74,7 +74,6 @@ func (c *Config) requests() conf.Set {
 		conf.Bool(&c.BrokerFastFailureEnable, "brokerFastFailureEnable", true, "Give up on requests that waited too long.").IsLive(),
 		conf.Int64(&c.StartAcceptSendRequestAt, "startAcceptSendRequestTimeStamp", 0, "Refuse sends before this time, in ms since 1970.").IsLive(),
 		conf.Bool(&c.RejectTransactionMessage, "rejectTransactionMessage", false, "Refuse transactional messages.").IsLive(),
-		conf.Bool(&c.CheckTransactionMessageEnable, "checkTransactionMessageEnable", true, "Ask producers about half messages that were neither committed nor rolled back.").IsLive(),
 		conf.Bool(&c.LongPollingEnable, "longPollingEnable", true, "Hold a pull that finds nothing until a message arrives or the client's limit is over.").IsLive(),
 		conf.Millis(&c.ShortPollingTime, "shortPollingTimeMills", time.Second, "How long a pull is held without long polling.").IsLive(),
 		conf.Bool(&c.NotifyConsumerIDsChangedEnable, "notifyConsumerIdsChangedEnable", true, "Tell consumers at once when the members of their group change.").IsLive(),
@@ -99,7 +98,6 @@ func (c *Config) storage() conf.Set {
 		conf.Int(&c.MaxHashSlotNum, "maxHashSlotNum", 5_000_000, "Hash slots of an index file.").Range(1, 1<<28),
 		conf.Int(&c.MaxIndexNum, "maxIndexNum", 20_000_000, "Entries of an index file.").Range(2, 1<<26),
 		conf.Int(&c.MaxMessageSize, "maxMessageSize", 4<<20, "Largest body of a message, in bytes.").Range(1, 16<<20).IsLive(),
-		conf.Bool(&c.CheckCRCOnRecover, "checkCRCOnRecover", true, "Check the sum of every body read back after a crash."),
 		conf.String(&c.MessageDelayLevel, "messageDelayLevel", "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h", "Delays of levels 1, 2, 3 and so on.").Check(checkDelayLevels),
 		conf.Millis(&c.FlushDelayOffsetInterval, "flushDelayOffsetInterval", 10*time.Second, "Pause between two writings of the delay offsets to disk.").Range(1, 1<<31-1),
 	}
@@ -128,7 +126,6 @@ func (c *Config) retention() conf.Set {
 		conf.Bool(&c.CleanFileForciblyEnable, "cleanFileForciblyEnable", true, "Delete files whatever their age when the disk is nearly full.").IsLive(),
 		conf.Millis(&c.CleanResourceInterval, "cleanResourceInterval", 10*time.Second, "Pause between two looks for old files.").Range(1, 1<<31-1),
 		conf.Millis(&c.DeleteCommitLogFilesInterval, "deleteCommitLogFilesInterval", 100*time.Millisecond, "Pause between two deletions of commit log files.").IsLive(),
-		conf.Millis(&c.DeleteConsumeQueueFilesInterval, "deleteConsumeQueueFilesInterval", 100*time.Millisecond, "Pause between two deletions of consume queue files.").IsLive(),
 		conf.Millis(&c.DestroyMappedFileForcibly, "destroyMapedFileIntervalForcibly", 2*time.Minute, "A file that is still being read is deleted after it all the same.").Alias("destroyMappedFileIntervalForcibly").IsLive(),
 		conf.Millis(&c.RedeleteHangedFileInterval, "redeleteHangedFileInterval", 2*time.Minute, "Pause before a deletion that did not succeed is tried again.").IsLive(),
 	}

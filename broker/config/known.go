@@ -34,6 +34,9 @@ func known() conf.Set {
 			replyThreadPoolQueueCapacity=10000 searchBcqByCacheEnable=true serverAsyncSemaphoreValue=64 serverCallbackExecutorThreads=0
 			serverNettyWorkerGroupEnable=true serverOnewaySemaphoreValue=256 serverSelectorThreads=3 serverWorkerThreads=8
 			timerGetMessageThreadNum=3 timerPutMessageThreadNum=3`),
+		conf.Knowns("a transactional message is refused, so there is none to ask about", `checkTransactionMessageEnable=true`),
+		conf.Knowns("recovery always checks the sum of every body it reads", `checkCRCOnRecover=true`),
+		conf.Knowns("queue files go together with the commit log files they point into", `deleteConsumeQueueFilesInterval=100`),
 		conf.Knowns("only sends give up waiting for a worker", `
 			waitTimeMillsInAckQueue=3000 waitTimeMillsInAdminBrokerQueue=5000 waitTimeMillsInHeartbeatQueue=31000
 			waitTimeMillsInLitePullQueue=5000 waitTimeMillsInPullQueue=5000 waitTimeMillsInTransactionQueue=3000`),

@@ -198,8 +198,7 @@ func (p *Send) append(cfg *config.Config, d *delivery, c *protocol.TopicConfig, 
 	*buf = s.props
 	d.wait = s.wait
 	if s.transaction {
-		return 0, protocol.Errorf(protocol.NoPermission,
-			"the broker[%s] sending transaction message is forbidden: it does not serve transactions", p.Host.Addr())
+		return 0, p.noTransactions(cfg)
 	}
 	if len(s.props) > message.MaxProperties {
 		return 0, illegal(cfg)
@@ -230,6 +229,15 @@ func (p *Send) append(cfg *config.Config, d *delivery, c *protocol.TopicConfig, 
 	p.Stats.Topic(d.Topic).Add(int64(r.Count), int64(r.Size))
 	p.Stats.Put.Add(int64(r.Count), int64(r.Size))
 	return r.NextOffset, nil
+}
+
+// noTransactions is the answer to a half message, with the reason for it.
+func (p *Send) noTransactions(cfg *config.Config) error {
+	why := ": it does not serve transactions"
+	if cfg.RejectTransactionMessage {
+		why = ""
+	}
+	return protocol.Errorf(protocol.NoPermission, "the broker[%s] sending transaction message is forbidden%s", p.Host.Addr(), why)
 }
 
 // appendBatch writes every element of the body as a message of its own. The batch's properties go to each of them.
