@@ -36,6 +36,9 @@ func TestOtherFirewalls(t *testing.T) {
 	if got := s.reachable("operator")["node1"]; !reflect.DeepEqual(got, planned) {
 		t.Errorf("reachable after a power cut: %v, planned: %v", got, planned)
 	}
+	for _, b := range s.inv.Brokers() { // brokers register again every half minute
+		s.awaitRoute(b.Addr(), true)
+	}
 	s.secondDeployChangesNothing()
 	s.carries(100, 2)
 	s.destroy()

@@ -56,14 +56,20 @@ func TestLayouts(t *testing.T) {
 			must(t, b.Reset(ctxOf(t)))
 			s := layout(t, b, l.example, l.ssh(b))
 			before := s.disks()
+			defer s.clock()()
 			if got := s.reachable("operator"); len(got) > 0 {
 				t.Errorf("reachable before the deployment: %v", got)
 			}
 			s.planTouchesNothing(before)
+			s.lap("plan")
 			t.Log(s.deploy())
+			s.lap("deploy")
 			s.opened(l.open)
+			s.lap("ports")
 			s.secondDeployChangesNothing()
+			s.lap("again")
 			s.carries(100, l.masters)
+			s.lap("messages")
 			t.Log(s.destroy())
 			same(t, "after destroy", before, s.disks())
 			if got := s.reachable("operator"); len(got) > 0 {

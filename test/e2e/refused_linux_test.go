@@ -50,11 +50,7 @@ func TestRefused(t *testing.T) {
 			says: []string{"node2|host2", "/etc/hosts", "10.9.8.7"}},
 	} {
 		ok := t.Run(c.fact, func(t *testing.T) {
-			s := layout(t, b, "d6", rootByKey(b), func(inv table) {
-				if inv["broker"] == nil {
-					inv["broker"] = table{"deleteWhen": "04"}
-				}
-			})
+			s := layout(t, b, "d6", rootByKey(b))
 			must(t, b.Reset(ctxOf(t)))
 			os.Remove(b.KnownHosts())
 			c.spoil(s)

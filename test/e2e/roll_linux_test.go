@@ -36,6 +36,9 @@ func TestProduction(t *testing.T) {
 	}
 	t.Run("destroy", func(t *testing.T) {
 		s.t = t
+		for _, n := range b.Nodes {
+			must(t, n.On(ctxOf(t)))
+		}
 		s.destroy()
 		same(t, "after destroy", before, s.disks())
 	})
@@ -102,7 +105,6 @@ func disasters(s *site) {
 		figures = append(figures, fmt.Sprintf("%-4s %-44s %8d %8d %8d %8d", id, what, a.sent, a.failed+a.notOK, received, a.twice))
 	}
 	defer func() { s.t.Log("\n" + strings.Join(figures, "\n")) }()
-	ctx := ctxOf(s.t)
 	a, b := s.inv.Groups[0].Master, s.inv.Groups[1].Master
 	nodeA, nodeB := s.host(a.Node), s.host(b.Node)
 
@@ -111,7 +113,7 @@ func disasters(s *site) {
 	}
 
 	// X1: 1,000 messages, nothing failing.
-	x1, got := s.thousand("X1", "x1"), s.receive("X1", "x1", 1000)
+	x1, got := s.thousand("X1", "x1"), s.receive(peers.GoClient, "X1", "x1", 1000)
 	done := settle(x1, got)
 	row("X1", "1,000 sent and received, nothing failing", done, len(got))
 	if done.sent != 1000 || len(got) != 1000 || done.lost > 0 {
@@ -127,14 +129,14 @@ func disasters(s *site) {
 	backlog := s.thousand("X3", "x3-backlog")
 	unread := s.thousand("X4", "x4")
 	s.level()
-	must(s.t, nodeA.Cut(ctx))
+	must(s.t, nodeA.Cut(ctxOf(s.t)))
 	s.awaitRoute(a.Addr(), false)
 	more := s.thousand("X3", "x3-after")
 	if n := perBroker(more)[a.Name]; n > 0 {
 		s.t.Errorf("X3: %d messages went to the dead %s", n, a.Name)
 	}
 	all := append(backlog, more...)
-	got = s.receive("X3", "x3", 2000)
+	got = s.receive(peers.Clients49, "X3", "x3", 2000)
 	done = settle(all, got)
 	row("X3", "one master dead: backlog from its slave, sends go on", done, len(got))
 	if done.sent != 2000 || done.lost > 0 {
@@ -145,7 +147,7 @@ func disasters(s *site) {
 	s.level()
 	kill(s, nodeB, b.Unit())
 	s.awaitRoute(b.Addr(), false)
-	got = s.receive("X4", "x4", 1000)
+	got = s.receive(peers.Clients49, "X4", "x4", 1000)
 	done = settle(unread, got)
 	row("X4", "both masters dead: 1,000 unread read from slaves", done, len(got))
 	if done.sent != 1000 || done.lost > 0 {
@@ -160,14 +162,14 @@ func disasters(s *site) {
 	s.t.Logf("X4: a send without any master says: %s", done.firstError)
 
 	// X5: the masters come back; nothing is consumed again.
-	must(s.t, nodeA.On(ctx))
+	must(s.t, nodeA.On(ctxOf(s.t)))
 	s.exec(nodeB, "rm -r /run/systemd/system/"+b.Unit()+".d && systemctl daemon-reload && systemctl start "+b.Unit())
 	s.awaitRoute(a.Addr(), true)
 	s.awaitRoute(b.Addr(), true)
 	var again []peers.Event
 	for _, c := range []client{
-		s.client("consume", "topic=X3", "group=x3", "idle=12000"),
-		s.client("consume", "topic=X4", "group=x4", "idle=12000"),
+		s.peer(peers.Clients49, "consume", "topic=X3", "group=x3", "idle=12000"),
+		s.peer(peers.Clients49, "consume", "topic=X4", "group=x4", "idle=12000"),
 	} {
 		again = append(again, peers.Of(c.ends(), "received")...)
 	}
@@ -176,7 +178,7 @@ func disasters(s *site) {
 		s.t.Errorf("X5: %d messages were consumed again, the first: %+v", len(again), again[0])
 	}
 	fresh := s.thousand("X1", "x5")
-	got = s.receive("X1", "x1", 1000)
+	got = s.receive(peers.GoClient, "X1", "x1", 1000)
 	done = settle(fresh, got)
 	row("X5", "1,000 more after the return", done, len(got))
 	if done.sent != 1000 || done.lost > 0 || len(got) != 1000 {
@@ -189,9 +191,11 @@ func (s *site) thousand(topic, prefix string) []peers.Event {
 	return s.client("produce", "topic="+topic, "prefix="+prefix, "n=1000").ends()
 }
 
-func (s *site) receive(topic, group string, n int) []peers.Event {
+// receive reads n messages as one group. Only Java's client asks a slave for a group's offsets when there is no master: client-go
+// 2.1.2 says "broker address not found" and reads nothing.
+func (s *site) receive(version, topic, group string, n int) []peers.Event {
 	s.t.Helper()
-	events := s.client("consume", "topic="+topic, "group="+group, "n="+itoa(n), "idle=45000", "linger=1500").ends()
+	events := s.peer(version, "consume", "topic="+topic, "group="+group, "n="+itoa(n), "idle=45000", "linger=1500").ends()
 	return peers.Of(events, "received")
 }
 

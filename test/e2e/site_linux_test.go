@@ -30,6 +30,8 @@ type site struct {
 	file string
 
 	written table
+	laps    []string
+	lapped  time.Time
 }
 
 // program is the binary under test: RMQCTL, or built here once.
@@ -78,18 +80,19 @@ func layout(t *testing.T, b *bed.Bed, example string, ssh table, changes ...func
 		delete(n, "advertise")
 	}
 	inv["ssh"] = ssh
-	rollout(inv)["min_healthy_time"] = "1s"
+	section(inv, "rollout")["min_healthy_time"] = "1s"
+	section(inv, "broker")["mapedFileSizeCommitLog"] = 64 << 20 // a dozen brokers share one disk
 	for _, change := range changes {
 		change(inv)
 	}
 	return write(t, b, inv)
 }
 
-func rollout(inv table) table {
-	if inv["rollout"] == nil {
-		inv["rollout"] = table{}
+func section(inv table, name string) table {
+	if inv[name] == nil {
+		inv[name] = table{}
 	}
-	return inv["rollout"].(table)
+	return inv[name].(table)
 }
 
 func write(t *testing.T, b *bed.Bed, inv table) *site {
@@ -285,6 +288,17 @@ func same(t *testing.T, what string, before, after map[string]string) {
 			t.Errorf("%s: %s\n  before: %s\n  after:  %s", what, p, before[p], after[p])
 		}
 	}
+}
+
+// clock prints at its end how long the parts of a test took, which lap names.
+func (s *site) clock() (stop func()) {
+	s.laps, s.lapped = nil, time.Now()
+	return func() { s.lap("end"); s.t.Logf("seconds: %s", strings.Join(s.laps, ", ")) }
+}
+
+func (s *site) lap(name string) {
+	s.laps = append(s.laps, fmt.Sprintf("%s %.1f", name, time.Since(s.lapped).Seconds()))
+	s.lapped = time.Now()
 }
 
 func eventually(t *testing.T, within time.Duration, ok func() bool, what string, args ...any) {
