@@ -60,7 +60,7 @@ func (c *Configs) Load(fsys vfs.FS, name string) error {
 	_, err := jsonfile.Load(fsys, name, func(b []byte) error {
 		rows, version, err := Decode(b)
 		if err == nil {
-			c.Replace(rows, version)
+			c.Loaded(rows, version)
 		}
 		return err
 	})

@@ -44,7 +44,7 @@ func (t *Table) Load(fsys vfs.FS, name string) error {
 	_, err := jsonfile.Load(fsys, name, func(b []byte) error {
 		rows, version, err := Decode(b)
 		if err == nil {
-			t.Replace(rows, version)
+			t.Loaded(rows, version)
 		}
 		return err
 	})

@@ -90,6 +90,16 @@ func (t *Table[V]) Replace(rows map[string]V, v Version) {
 	t.changed++
 }
 
+// Loaded is Replace for what was just read from the file: there is nothing to save.
+func (t *Table[V]) Loaded(rows map[string]V, v Version) {
+	t.saving.Lock()
+	defer t.saving.Unlock()
+	t.Replace(rows, v)
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	t.saved = t.changed
+}
+
 // All is a copy of the rows and the version they have together.
 func (t *Table[V]) All() (map[string]V, Version) {
 	t.mu.RLock()
