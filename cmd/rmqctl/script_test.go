@@ -46,6 +46,7 @@ func TestMain(m *testing.M) {
 //	end NAME                    ask it to end; it must exit with 0
 //	kill9 NAME                  end it at once
 //	exits CODE rmqctl WORDS...  run to the end; the exit code must be this one
+//	finally rmqctl WORDS...     run when the script ends, however it ends
 //	until PATTERN rmqctl WORDS  run again and again until its stdout matches
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -60,7 +61,7 @@ func TestScripts(t *testing.T) {
 			return os.MkdirAll(home, 0o755)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"ports": cmdPorts, "expand": cmdExpand, "daemon": cmdDaemon, "await": cmdAwait, "end": cmdEnd, "kill9": cmdKill, "exits": cmdExits, "until": cmdUntil,
+			"ports": cmdPorts, "expand": cmdExpand, "daemon": cmdDaemon, "await": cmdAwait, "end": cmdEnd, "kill9": cmdKill, "exits": cmdExits, "until": cmdUntil, "finally": cmdFinally,
 		},
 	})
 }
@@ -256,4 +257,11 @@ func cmdUntil(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("%v never printed %s: %v", args[1:], args[0], err)
 		}
 	}
+}
+
+func cmdFinally(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 {
+		ts.Fatalf("usage: finally WORDS...")
+	}
+	ts.Defer(func() { _ = ts.Exec(args[0], args[1:]...) })
 }
