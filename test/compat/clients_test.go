@@ -14,19 +14,25 @@ func TestEverythingSentIsReceivedOnce(t *testing.T) {
 	peers.Need(t, clients...)
 	ns, broker := cluster(t, nil)
 	for _, version := range clients {
-		t.Run(version, func(t *testing.T) { sendAndReceive(t, version, ns.Addr, broker.Addr) })
+		t.Run(version, func(t *testing.T) {
+			sendAndReceive(t, version, "All-"+strings.ReplaceAll(version, ".", "-"), ns.Addr, broker.Addr)
+		})
 	}
+	t.Run("binary headers over the fast port", func(t *testing.T) {
+		t.Setenv("ROCKETMQ_SERIALIZE_TYPE", "ROCKETMQ")
+		sendAndReceive(t, peers.Clients49, "Binary", ns.Addr, broker.Addr, "vip=true")
+	})
 }
 
-func sendAndReceive(t *testing.T, version, ns, broker string) {
-	topic := "All-" + strings.ReplaceAll(version, ".", "-")
+func sendAndReceive(t *testing.T, version, topic, ns, broker string, extra ...string) {
+	extra = append(extra, "namesrv="+ns, "topic="+topic)
 	run := func(sub string, args ...string) []peers.Event {
 		t.Helper()
-		return peers.Run(t, version, sub, append(args, "namesrv="+ns, "topic="+topic)...)
+		return peers.Run(t, version, sub, append(args, extra...)...)
 	}
 	consumer := func(args ...string) *peers.Client {
 		t.Helper()
-		return peers.Start(t, version, "consume", append(args, "namesrv="+ns, "topic="+topic, "idle=30000")...)
+		return peers.Start(t, version, "consume", append(append(args, "idle=30000"), extra...)...)
 	}
 
 	// A body per message; oneway prints none, so the bodies are what was meant to be sent.
@@ -169,6 +175,45 @@ func countPrefix(events []peers.Event, prefix string) int {
 		}
 	}
 	return n
+}
+
+// Bodies over 4 KiB are compressed by the client that sends and unpacked by the one that receives, whichever these are.
+func TestClientsReadEachOthersCompressedMessages(t *testing.T) {
+	t.Parallel()
+	peers.Need(t, clients...)
+	ns, _ := cluster(t, nil)
+	var sent []string
+	for _, version := range clients {
+		events := peers.Run(t, version, "produce", "namesrv="+ns.Addr, "topic=Big", "n=8", "size=60000", "prefix=from"+version)
+		sent = append(sent, bodies(events, "sent")...)
+	}
+	if len(sent) != 24 {
+		t.Fatalf("%d of 24 were acknowledged", len(sent))
+	}
+	for _, version := range clients {
+		got := peers.Run(t, version, "consume", "namesrv="+ns.Addr, "topic=Big", "group=big"+strings.ReplaceAll(version, ".", "-"), "n=24", "idle=40000")
+		same(t, version, sent, bodies(got, "received"))
+	}
+}
+
+// An orderly consumer locks its queues at the broker and receives each in the order of its offsets.
+func TestOrderlyConsumerReceivesQueuesInOrder(t *testing.T) {
+	t.Parallel()
+	peers.Need(t, peers.Clients49, peers.All53, peers.GoClient)
+	ns, _ := cluster(t, nil)
+	sent := peers.Run(t, peers.GoClient, "produce", "namesrv="+ns.Addr, "topic=Orderly", "n=200")
+	for _, version := range []string{peers.Clients49, peers.All53} {
+		got := peers.Of(peers.Run(t, version, "consume", "namesrv="+ns.Addr, "topic=Orderly", "group=o"+strings.ReplaceAll(version, ".", "-"),
+			"orderly=true", "n=200", "idle=60000"), "received")
+		same(t, version, bodies(sent, "sent"), bodies(got, "received"))
+		next := map[int]int64{}
+		for _, e := range got {
+			if e.Offset != next[e.Queue] {
+				t.Fatalf("%s: queue %d gave offset %d, expected %d", version, e.Queue, e.Offset, next[e.Queue])
+			}
+			next[e.Queue]++
+		}
+	}
 }
 
 func TestRefusedMessagesComeBackAndEndInTheDeadLetterQueue(t *testing.T) {

@@ -50,6 +50,7 @@ func exchange(t *testing.T, ns, topic string) {
 
 // A pair whose halves are of different make: what was acknowledged before the master is killed is read from the slave.
 func TestPairsOfDifferentMake(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct{ master, slave string }{
 		{peers.Ours, peers.Servers49},
 		{peers.Servers49, peers.Ours},
@@ -58,6 +59,7 @@ func TestPairsOfDifferentMake(t *testing.T) {
 		{peers.Ours, peers.Ours},
 	} {
 		t.Run("master "+c.master+" slave "+c.slave, func(t *testing.T) {
+			t.Parallel() // a Java 5.x slave copies topics once a minute only
 			peers.Need(t, c.master, c.slave, peers.Clients49, peers.GoClient)
 			pair(t, c.master, c.slave)
 		})

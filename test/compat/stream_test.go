@@ -47,6 +47,7 @@ func javaLog(t *testing.T, b *peers.Server) (base int64, data []byte) {
 }
 
 func TestOurSlaveCopiesAJavaMaster(t *testing.T) {
+	t.Parallel()
 	peers.Need(t, peers.Servers49, peers.GoClient)
 	ns := peers.StartNamesrv(t, peers.Servers49)
 	props := map[string]string{"brokerRole": "SYNC_MASTER", "slaveTimeout": "10000"}
@@ -72,6 +73,7 @@ func TestOurSlaveCopiesAJavaMaster(t *testing.T) {
 }
 
 func TestJavaSlaveCopiesOurMasterFromTheBeginning(t *testing.T) {
+	t.Parallel()
 	peers.Need(t, peers.Servers49, peers.GoClient, peers.Clients49)
 	ns := peers.StartNamesrv(t, peers.Servers49)
 	// The bytes of a commit log of several segments, made by a Java broker.
