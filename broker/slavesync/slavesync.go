@@ -29,8 +29,8 @@ const (
 	retryPause = 2 * time.Second
 	lostEvery  = 5 // failures
 	timeout    = 5 * time.Second
-	// pause is the least time between two rounds that news in the log asked for.
-	pause = 200 * time.Millisecond
+	// newsPause is the least time between two rounds that news in the log asked for.
+	newsPause = 200 * time.Millisecond
 )
 
 // Slave keeps a slave's tables level with its master's.
@@ -127,6 +127,11 @@ func (s *Slave) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-s.moved:
+			select {
+			case <-ctx.Done():
+				return
+			case <-s.Clock.After(newsPause):
+			}
 		case <-s.Clock.After(pause):
 		}
 	}
