@@ -220,12 +220,16 @@ type link struct {
 	s       *Slave
 	conn    net.Conn
 	done    chan struct{}
-	writing sync.Mutex // one report at a time
+	writing sync.Mutex // one report at a time; guards top
+	top     int64      // the highest report on this connection
 }
 
+// report tells the master an offset, never one below an earlier one: flushes may be told out of order.
 func (l *link) report(off int64) error {
 	l.writing.Lock()
 	defer l.writing.Unlock()
+	l.top = max(l.top, off)
+	off = l.top
 	var b [reportSize]byte
 	binary.BigEndian.PutUint64(b[:], uint64(off))
 	if _, err := l.conn.Write(b[:]); err != nil {
