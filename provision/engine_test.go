@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -139,6 +140,7 @@ func stride() int64 {
 // TestCutAtEveryChangeIsHealedByTheNextRun pulls the cable at the first change, at the second, and so on: each time the
 // next run ends with nothing left to do.
 func TestCutAtEveryChangeIsHealedByTheNextRun(t *testing.T) {
+	t.Parallel()
 	inv, dir := localCluster(t, oneHost)
 	o, n := options(t, inv)
 	o.SkipVerify = true
@@ -188,6 +190,7 @@ func TestCutAtEveryChangeIsHealedByTheNextRun(t *testing.T) {
 }
 
 func TestSingleMasterIsNotRestartedUnasked(t *testing.T) {
+	t.Parallel()
 	inv, _ := localCluster(t, oneHost)
 	o, n := options(t, inv)
 	t.Cleanup(func() { Destroy(context.Background(), o, DestroyOptions{Data: true}) })
@@ -210,6 +213,7 @@ func TestSingleMasterIsNotRestartedUnasked(t *testing.T) {
 	if ok, why := st.Healthy(); !ok || len(st.Services) != 2 {
 		t.Errorf("status: %v %+v", why, st.Services)
 	}
+	dyingAgentIsReplaced(t, o)
 	var mu sync.Mutex
 	lines := map[string]int{}
 	if err := Logs(t.Context(), o, LogOptions{}, func(l LogLine) { mu.Lock(); lines[l.Role]++; mu.Unlock() }); err != nil {
@@ -220,7 +224,33 @@ func TestSingleMasterIsNotRestartedUnasked(t *testing.T) {
 	}
 }
 
+// dyingAgentIsReplaced: a view stays usable when an agent is killed under it.
+func dyingAgentIsReplaced(t *testing.T, o Options) {
+	t.Helper()
+	s, err := Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	a := s.e.hosts[0].m.Agent()
+	if err := syscall.Kill(a.Hello.PID, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	for !a.Gone() {
+		time.Sleep(time.Millisecond)
+	}
+	s.tried = time.Time{}
+	st, err := s.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ok, why := st.Healthy(); !ok {
+		t.Errorf("after the agent was killed: %v", why)
+	}
+}
+
 func TestChangedPropertiesGoThroughTheRoll(t *testing.T) {
+	t.Parallel()
 	inv, dir := localCluster(t, twoGroups)
 	o, n := options(t, inv)
 	t.Cleanup(func() { Destroy(context.Background(), o, DestroyOptions{Data: true}) })

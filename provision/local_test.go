@@ -175,6 +175,7 @@ func files(t *testing.T, dir string) []string {
 }
 
 func TestLocalClusterFromNothingToNothing(t *testing.T) {
+	t.Parallel()
 	inv, dir := localCluster(t, twoGroups)
 	o, n := options(t, inv)
 	ctx := t.Context()

@@ -126,7 +126,7 @@ func (e *engine) reachable(ctx context.Context) error {
 			return err
 		}
 		if bad != "" {
-			return &StepError{Host: h.name(), Role: "host", Step: "reachability", Err: fmt.Errorf("cannot listen: %s (is `advertise` an address of this host?)", bad)}
+			return &StepError{Host: h.name(), Role: "host", Step: "reachability", Err: fmt.Errorf("cannot listen: %s", bad)}
 		}
 		all = append(all, eps...)
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"rmqctl/internal/client"
@@ -35,8 +36,9 @@ type Service struct {
 
 // Session is a set of open connections, for a view that looks again and again.
 type Session struct {
-	e    *engine
-	away map[string]error
+	e     *engine
+	away  map[string]error
+	tried time.Time // when connections were last made anew
 }
 
 // Open connects to the hosts. A host that cannot be reached is shown as such by Status; Open fails only when none can.
@@ -47,10 +49,17 @@ func Open(ctx context.Context, o Options) (*Session, error) {
 	}
 	s := &Session{e: e, away: map[string]error{}}
 	err = e.open(ctx)
+	s.tried = e.clock.Now()
 	var u *UnreachableError
 	if errors.As(err, &u) && len(u.Hosts) < len(e.hosts) {
 		for _, h := range u.Hosts {
 			s.away[h.Host] = h.Err
+		}
+		for _, h := range e.hosts { // reached, but of no use
+			if s.away[h.name()] != nil && h.m != nil {
+				h.m.Close()
+				h.m = nil
+			}
 		}
 		err = nil
 	}
@@ -69,6 +78,7 @@ func (s *Session) Client() (*client.Client, error) { return s.e.net.cluster() }
 
 // Status looks once. What the inventory wants and nobody knows is in the result too, with the reason. The error says only that no name server answers; what is known is in the result all the same.
 func (s *Session) Status(ctx context.Context) (*Status, error) {
+	s.reconnect(ctx)
 	st := &Status{ClusterStatus: &client.ClusterStatus{At: s.e.clock.Now()}}
 	c, err := s.e.net.cluster()
 	if err != nil {
@@ -86,6 +96,56 @@ func (s *Session) Status(ctx context.Context) (*Status, error) {
 	}
 	s.addMissing(st)
 	return st, cerr
+}
+
+const (
+	reconnectEvery = 5 * time.Second
+	reconnectLimit = 3 * time.Second
+)
+
+// reconnect tries the hosts that are away, or have gone since: a node comes back from its power cut in the view.
+func (s *Session) reconnect(ctx context.Context) {
+	now := s.e.clock.Now()
+	if now.Sub(s.tried) < reconnectEvery {
+		return
+	}
+	s.tried = now
+	var hosts []*host
+	for _, h := range s.e.hosts {
+		if h.m != nil && h.m.Agent() != nil && h.m.Agent().Gone() {
+			h.m.Close()
+			h.m = nil
+			s.away[h.name()] = errors.New("the connection was lost")
+		}
+		if s.away[h.name()] != nil {
+			hosts = append(hosts, h)
+		}
+	}
+	if len(hosts) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, reconnectLimit)
+	defer cancel()
+	var mu sync.Mutex
+	_ = s.e.all(ctx, hosts, func(ctx context.Context, h *host) error {
+		m, err := s.e.connect(ctx, h.node)
+		if err == nil {
+			h.m = m
+			err = s.e.facts(ctx, h)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if err != nil {
+			if h.m != nil {
+				h.m.Close()
+				h.m = nil
+			}
+			s.away[h.name()] = err
+			return nil
+		}
+		delete(s.away, h.name())
+		return nil
+	})
 }
 
 func (s *Session) services(ctx context.Context, h *host) []Service {

@@ -125,6 +125,9 @@ func (c *Client) Close() error {
 	return err
 }
 
+// Gone says that the agent does not answer any more.
+func (c *Client) Gone() bool { return c.gone() != nil }
+
 func (c *Client) begin(q *request) (chan *response, error) {
 	ch := make(chan *response, 16)
 	c.mu.Lock()

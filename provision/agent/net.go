@@ -135,6 +135,11 @@ func (s *server) listen(addrs []string) (string, error) {
 	var bad []string
 	for _, a := range addrs {
 		ln, err := net.Listen("tcp", a)
+		if errors.Is(err, syscall.EADDRNOTAVAIL) { // the address is translated on the way to this host
+			if _, port, serr := net.SplitHostPort(a); serr == nil {
+				ln, err = net.Listen("tcp", ":"+port)
+			}
+		}
 		if err != nil {
 			if !errors.Is(err, syscall.EADDRINUSE) {
 				bad = append(bad, a+" "+err.Error())
