@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"time"
 
 	"rmqctl/internal/clock"
 	"rmqctl/internal/conf"
@@ -74,11 +75,16 @@ func New(opts Options) (*Server, error) {
 	return s, nil
 }
 
+// silent finds a host that went away without a word within 10 s. Its broker then leaves the routes at once, instead of
+// after the 120 s without a registration that a closed connection saves Java's name server too.
+var silent = net.KeepAliveConfig{Enable: true, Idle: 4 * time.Second, Interval: 2 * time.Second, Count: 3}
+
 // Start listens and answers until Close. It returns as soon as requests are answered.
 func (s *Server) Start(ctx context.Context) error {
 	s.ln = s.opts.Listener
 	if s.ln == nil {
-		ln, err := new(net.ListenConfig).Listen(ctx, "tcp", s.opts.Config.Load().Addr())
+		listen := net.ListenConfig{KeepAliveConfig: silent}
+		ln, err := listen.Listen(ctx, "tcp", s.opts.Config.Load().Addr())
 		if err != nil {
 			return fmt.Errorf("name server: %w", err)
 		}
