@@ -262,9 +262,13 @@ func (b *Broker) replicate(cfg *config.Config) {
 		})
 		return
 	}
-	b.slave = ha.NewSlave(ha.SlaveOptions{
+	o := ha.SlaveOptions{
 		Log: b.store, Logger: log, Clock: b.o.Clock, Heartbeat: cfg.HASendHeartbeatInterval, Housekeeping: cfg.HAHousekeepingInterval,
-	})
+	}
+	if cfg.FlushDiskType == config.SyncFlush { // an acknowledgement then means this slave's disk
+		o.Durable = func(next int64, done func(error)) { b.store.AwaitFlushed(next, cfg.HAHousekeepingInterval, done) }
+	}
+	b.slave = ha.NewSlave(o)
 	b.slave.SetMaster(cfg.HAMasterAddress)
 	b.tables = &slavesync.Slave{
 		Client: b.client, Clock: b.o.Clock, Log: b.log, Topics: b.topics, Groups: b.groups, Offsets: b.offsets, Delay: b.delay,

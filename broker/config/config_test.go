@@ -207,7 +207,6 @@ func TestWhatDoesNotGoTogether(t *testing.T) {
 		{"a master's id is forced to 0", "brokerId=3", false, "broker.properties:1: brokerId: a broker with the role ASYNC_MASTER has the id 0; 3 is not used"},
 		{"a slave needs an id", "brokerRole=SLAVE", true, "brokerId: Slave's brokerId must be > 0"},
 		{"no brokerName", "brokerName=", true, "broker.properties:1: brokerName: is empty"},
-		{"a slave that flushes synchronously", slave + "flushDiskType=SYNC_FLUSH", false, "broker.properties:3: flushDiskType: a slave flushes in the background"},
 		{"a master nobody finds", "namesrvAddr=", false, "broker.properties:1: namesrvAddr: is empty: no client will find this broker"},
 		{"a slave that finds no master", slave + "namesrvAddr=", false, "and a SYNC_MASTER answers SLAVE_NOT_AVAILABLE"},
 		{"a slave with a fixed master", slave + "namesrvAddr=\nhaMasterAddress=10.0.0.1:10912", false, "no client will find this slave"},

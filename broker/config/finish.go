@@ -47,9 +47,6 @@ func (c *Config) checkIdentity(f *findings) {
 	if !c.IsMaster() && c.BrokerID == 0 {
 		f.fatal("brokerId", "Slave's brokerId must be > 0")
 	}
-	if !c.IsMaster() && c.FlushDiskType == SyncFlush {
-		f.warn("flushDiskType", "a slave flushes in the background; SYNC_FLUSH has no effect on it")
-	}
 	switch {
 	case len(c.NameServers()) > 0:
 	case c.IsMaster():

@@ -93,7 +93,7 @@ func pair(t *testing.T, master, slave string) {
 			t.Fatalf("SYNC_MASTER without a slave: %+v", e)
 		}
 	}
-	s := peers.StartBroker(t, slave, ns.Addr, with("brokerRole", "SLAVE", "brokerId", "1", "slaveReadEnable", "true"))
+	s := peers.StartBroker(t, slave, ns.Addr, with("brokerRole", "SLAVE", "brokerId", "1", "slaveReadEnable", "true", "flushDiskType", "SYNC_FLUSH"))
 
 	// The slave has caught up when a SYNC_MASTER says SEND_OK.
 	probes := 0
