@@ -109,7 +109,7 @@ func (g *getter) scan(offset int64) error {
 		}
 		if b == nil {
 			skipBelow = g.s.clog.Base(u.Phys) + g.s.o.SegmentSize
-			if u.Phys >= g.s.clog.Min() { // there, and damaged: the next one may be good
+			if u.Phys >= g.s.clog.Min() || u.Phys < 0 { // there, and damaged: the next one may be good
 				skipBelow = -1
 			}
 			if len(g.res.Messages) == 0 {
@@ -152,6 +152,10 @@ func (g *getter) full(u consumequeue.Unit) bool {
 
 // record gives the bytes of u: from memory without a copy, or from the file. nil: they are gone or not what u says.
 func (g *getter) record(u consumequeue.Unit, i int) ([]byte, error) {
+	left := g.s.clog.Base(max(u.Phys, 0)) + g.s.o.SegmentSize - u.Phys
+	if u.Phys < 0 || u.Size < message.MinRecord || int64(u.Size) > left { // a damaged unit
+		return nil, nil
+	}
 	if b, c := g.s.clog.Tail.Get(u.Phys, int(u.Size)); b != nil {
 		if !isRecord(b, u) {
 			c.Release()
@@ -193,7 +197,7 @@ func (g *getter) span(u consumequeue.Unit, i int) int64 {
 	most := min(g.s.clog.Base(u.Phys)+g.s.o.SegmentSize, u.Phys+max(int64(g.t.MaxBytesInMemory), int64(u.Size)), g.logEnd)
 	for k := i + 1; k < len(g.units)/consumequeue.UnitSize && k < i+g.t.MaxCountInMemory; k++ {
 		n := consumequeue.At(g.units, k)
-		if n.Filler() || n.Phys < end || n.Phys+int64(n.Size) > most {
+		if n.Filler() || n.Size < 0 || n.Phys < end || n.Phys+int64(n.Size) > most {
 			break
 		}
 		if g.match.Unit != nil && !g.match.Unit(n.Tags) {

@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"runtime"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -186,8 +185,8 @@ func (s *Store) refuse(m *message.Message, before int) (PutResult, error) {
 	}
 	t := s.tune.Load()
 	switch {
-	case m.Topic == "" || len(m.Topic) > message.MaxTopicV1 && !(message.IsRetryTopic(m.Topic) || message.IsDLQTopic(m.Topic)) ||
-		len(m.Topic) > 255 || m.QueueID < 0 || strings.IndexByte(m.Topic, 0) >= 0 ||
+	case !validTopic(m.Topic) || m.QueueID < 0 ||
+		len(m.Topic) > message.MaxTopicV1 && !(message.IsRetryTopic(m.Topic) || message.IsDLQTopic(m.Topic)) ||
 		len(m.Properties) > 0 && m.Properties[len(m.Properties)-1] == 0:
 		return PutResult{Status: MessageIllegal}, nil
 	case len(m.Properties) > message.MaxProperties:

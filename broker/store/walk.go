@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 
 	"rmqctl/broker/store/consumequeue"
 	"rmqctl/internal/message"
@@ -160,7 +161,11 @@ func nextMagic(b []byte) int {
 // restore publishes a record that was read from the log: to its queue if it has one, and to the index.
 func (s *Store) restore(r *message.Record) (Dispatch, error) {
 	d := Dispatch{Queue: r.QueueID, MaxOffset: -1, StoreTimestamp: r.StoreTimestamp, PhysicalOffset: r.PhysicalOffset}
-	if hasQueue(r.SysFlag) && len(r.Topic) > 0 && r.QueueOffset >= 0 {
+	if !validTopic(string(r.Topic)) || r.QueueID < 0 || r.QueueOffset < 0 || r.QueueOffset > maxQueueOffset {
+		s.corrupt(fmt.Sprintf("a record for topic %q queue %d offset %d is left out", r.Topic, r.QueueID, r.QueueOffset), r.PhysicalOffset)
+		return d, nil
+	}
+	if hasQueue(r.SysFlag) {
 		if err := s.restoreUnit(r, &d); err != nil {
 			return d, err
 		}
@@ -183,11 +188,22 @@ func (s *Store) restoreUnit(r *message.Record, d *Dispatch) error {
 	switch out {
 	case consumequeue.Padded:
 		s.log.Warn("messages are missing from a queue", "topic", q.Topic, "queue", q.ID, "offset", r.QueueOffset)
+	case consumequeue.Refused:
+		s.corrupt(fmt.Sprintf("a record claims offset %d of queue %s/%d, which cannot be", r.QueueOffset, q.Topic, q.ID), r.PhysicalOffset)
+		return nil
 	case consumequeue.Restarted:
 		s.log.Info("queue numbered anew", "topic", q.Topic, "queue", q.ID, "offset", r.QueueOffset)
 	}
 	d.Topic, d.MaxOffset, d.TagsCode = q.Topic, r.QueueOffset+1, u.Tags
 	return nil
+}
+
+// maxQueueOffset is beyond any queue and small enough to count in bytes.
+const maxQueueOffset = 1 << 50
+
+// validTopic: the name becomes a directory.
+func validTopic(t string) bool {
+	return t != "" && len(t) <= 255 && t != "." && t != ".." && !strings.ContainsAny(t, "/\\\x00")
 }
 
 // tagsCode is the third field of a unit: the tag's hash, or for delayed messages the time they are due.

@@ -324,11 +324,16 @@ const (
 	Known     Outcome = iota // the unit was there
 	Added                    // the unit is new and was next
 	Padded                   // offsets were missing before it: they hold fillers now
-	Restarted                // the queue had been numbered anew: units at and behind the offset were replaced
+	Restarted                // the queue is numbered anew from 0: its old units are gone
+	Refused                  // the offset cannot be right; nothing was changed
 )
 
-// Restore puts the unit of a record that is read back from the log (recovery, replication). The log is right: a newer
-// record with an offset the queue has already used means that the topic was deleted and made again in between.
+// smallest is the least a record takes in the log: between two records at most so many others can be missing.
+const smallest = 91
+
+// Restore puts the unit of a record that is read back from the log (recovery, replication). A newer record with offset 0
+// means that the topic was deleted and made again in between. No checksum covers a record's offset: one that would leave a
+// gap wider than the log has room for, or step back elsewhere, is refused.
 func (q *Queue) Restore(at int64, u Unit) (Outcome, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -342,6 +347,8 @@ func (q *Queue) Restore(at int64, u Unit) (Outcome, error) {
 	switch {
 	case q.end == q.first() && len(q.tail) == 0 && at != q.end:
 		q.startAt(at)
+	case at > q.end && at-q.end > (u.Phys-q.last)/smallest, at < q.end && at > 0:
+		return Refused, nil
 	case at > q.end:
 		out = Padded
 		for q.end < at {
