@@ -167,6 +167,11 @@ func TestASlaveFollowsServesReadsAndGivesBackOffsets(t *testing.T) {
 		_, ok := slave.topics.Get("T")
 		return ok && committed(c, slave.Addr(), "T", "G") == 1
 	})
+	var seen protocol.HARuntimeInfo
+	_, text, err := remoting.Do(t.Context(), c, slave.Addr(), protocol.GetBrokerHAStatus, nil)
+	if err != nil || protocol.DecodeJSON(text, &seen) != nil || seen.Master || seen.Client == nil || !seen.Client.Activated {
+		t.Errorf("the slave says of itself: %s %v", text, err)
+	}
 	if status, _ := sendTo(t, c, slave.Addr(), "T", "to the slave"); status != protocol.ServiceNotAvailable {
 		t.Errorf("a send to a slave: %d", status)
 	}

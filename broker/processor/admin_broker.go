@@ -134,6 +134,13 @@ func (p *BrokerAdmin) HAStatus(x *remoting.Exchange, _ *protocol.Empty) (*protoc
 			}
 		}
 	}
+	if p.Slave != nil {
+		st := p.Slave.Status()
+		info.Client = &protocol.HAClientInfo{
+			Activated: st.State == ha.Following, MasterAddr: st.Master, MaxOffset: st.MaxOffset,
+			LastReadTimestamp: st.LastRead.UnixMilli(), LastWriteTimestamp: st.LastReport.UnixMilli(),
+		}
+	}
 	x.ReplyBody(protocol.Marshal(&info))
 	return nil, nil
 }
