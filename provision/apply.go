@@ -90,19 +90,21 @@ func (e *engine) deploy(ctx context.Context) (err error) {
 // bringAgents uploads the binary where it is not, and starts the wanted agent. This comes before the lock, which the
 // agent takes: a release lies under its own hash, so bringing it disturbs nobody.
 func (e *engine) bringAgents(ctx context.Context) error {
-	return e.all(ctx, e.hosts, func(ctx context.Context, h *host) error {
-		for _, s := range h.tasks[0].steps {
-			up, ok := s.(step.Upload)
-			if !ok || !up.IsSelf {
-				continue
-			}
-			if err := e.bring(ctx, h, up); err != nil {
-				return err
-			}
-			return h.m.StartAgent(ctx, up.To)
+	return e.all(ctx, e.hosts, e.bringAgent)
+}
+
+func (e *engine) bringAgent(ctx context.Context, h *host) error {
+	for _, s := range h.tasks[0].steps {
+		up, ok := s.(step.Upload)
+		if !ok || !up.IsSelf {
+			continue
 		}
-		return errors.New("the host's role brings no rmqctl")
-	})
+		if err := e.bring(ctx, h, up); err != nil {
+			return err
+		}
+		return h.m.StartAgent(ctx, up.To)
+	}
+	return errors.New("the host's role brings no rmqctl")
 }
 
 func (e *engine) bring(ctx context.Context, h *host, up step.Upload) error {

@@ -21,25 +21,59 @@ type DestroyOptions struct {
 }
 
 // Destroy stops the cluster and takes back what the hosts' manifests say it created, and only that: hosts block, firewall
-// rules, units, users, files. Data stays unless asked for.
+// rules, units, users, files. Data stays unless asked for; the manifest then goes on knowing it, so that a later Destroy
+// with Data finds it.
 func Destroy(ctx context.Context, o Options, d DestroyOptions) (*Result, error) {
-	return withCluster(ctx, o, func(ctx context.Context, e *engine) error {
-		all := e.tasks(func(t *task) bool { return t.unit != "" })
-		if err := e.ask(ctx, "destroy", e.tasks(isHost), false); err != nil {
+	e, err := newEngine(o)
+	if err != nil {
+		return nil, err
+	}
+	defer e.close()
+	if err := e.open(ctx); err != nil {
+		return nil, err
+	}
+	if err := e.ask(ctx, "destroy", e.tasks(isHost), false); err != nil {
+		return nil, err
+	}
+	if err := e.agentsForDestroy(ctx); err != nil {
+		return nil, err
+	}
+	if err := e.lock(ctx); err != nil {
+		return nil, err
+	}
+	err = e.destroy(ctx, d)
+	e.finish(ctx, err)
+	return e.result(), err
+}
+
+// agentsForDestroy brings the binary once more to hosts that have none: of what an earlier destroy kept there.
+func (e *engine) agentsForDestroy(ctx context.Context) error {
+	return e.all(ctx, e.hosts, func(ctx context.Context, h *host) error {
+		if h.m.Agent() != nil {
+			return nil
+		}
+		if err := e.planTask(ctx, h.tasks[0]); err != nil { // what is absent now, this run makes
 			return err
 		}
-		for _, kind := range []func(*task) bool{isMaster, isSlave, isNamesrv} {
-			var some []*task
-			for _, t := range all {
-				if kind(t) {
-					some = append(some, t)
+		return e.bringAgent(ctx, h)
+	})
+}
+
+func (e *engine) destroy(ctx context.Context, d DestroyOptions) error {
+	for _, kind := range []func(*task) bool{isMaster, isSlave, isNamesrv} {
+		if err := e.each(ctx, e.tasks(kind), e.stopUnit); err != nil {
+			return err
+		}
+	}
+	return e.each(ctx, e.tasks(isHost), func(ctx context.Context, t *task) error {
+		for _, s := range t.steps {
+			if c, err := s.Check(ctx, onlyReader{t.host.m.Look(ctx)}); err == nil && c == nil {
+				if err := e.ownBrought(ctx, t, s); err != nil {
+					return err
 				}
 			}
-			if err := e.each(ctx, some, e.stopUnit); err != nil {
-				return err
-			}
 		}
-		return e.each(ctx, e.tasks(isHost), func(ctx context.Context, t *task) error { return e.takeBack(ctx, t.host, d) })
+		return e.takeBack(ctx, t.host, d)
 	})
 }
 
@@ -98,6 +132,11 @@ func (e *engine) remove(ctx context.Context, t *task, s step.Step, o step.Owned)
 	if err != nil {
 		return e.explain(ctx, t, s, err)
 	}
+	if o.Kind == "dir" || o.Kind == "data" {
+		if _, err := h.m.Look(ctx).Stat(o.Name); !errors.Is(err, fs.ErrNotExist) {
+			return err // something is still in it: kept data, or what is not ours
+		}
+	}
 	if err := h.state.disown(ctx, o); err != nil {
 		return err
 	}
@@ -131,7 +170,7 @@ func (e *engine) orphans(ctx context.Context, h *host, listed map[step.Owned]boo
 // forget removes the cluster's memory on the host, and the directories above it if nobody else uses them.
 func (e *engine) forget(ctx context.Context, h *host) error {
 	a := h.m.Agent()
-	if err := a.RemoveAll(ctx, h.state.dir); err != nil {
+	if err := e.forgetState(ctx, h); err != nil {
 		return err
 	}
 	if err := a.Unlock(ctx, lockPath(e.inv, h.node)); err != nil {
@@ -148,6 +187,21 @@ func (e *engine) forget(ctx context.Context, h *host) error {
 		}
 	}
 	return e.emptyRoot(ctx, h, a)
+}
+
+// forgetState removes journal, inventory and manifest; the manifest stays while data does, with that and nothing else.
+func (e *engine) forgetState(ctx context.Context, h *host) error {
+	kept := slices.ContainsFunc(h.state.m.Owned, func(o owned) bool { return o.Kind == "data" })
+	if !kept {
+		return h.m.Agent().RemoveAll(ctx, h.state.dir)
+	}
+	w := h.m.Agent().Host(ctx)
+	for _, name := range []string{"journal.jsonl", "inventory.toml"} {
+		if err := w.Remove(h.state.path(name)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // emptyRoot removes what is empty of a local node's own directory, and of the place where such directories lie unless the

@@ -118,6 +118,7 @@ client_wait = "1s"
 [broker]
 mappedFileSizeCommitLog = 1048576
 mappedFileSizeConsumeQueue = 60000
+registerNameServerPeriod = 10000
 [[node]]
 name = "node1"
 address = "NET.1"
@@ -134,7 +135,7 @@ func stride() int64 {
 	if os.Getenv("RMQCTL_EVERY_CUT") != "" {
 		return 1
 	}
-	return 11
+	return 17
 }
 
 // TestCutAtEveryChangeIsHealedByTheNextRun pulls the cable at the first change, at the second, and so on: each time the
@@ -184,14 +185,14 @@ func TestCutAtEveryChangeIsHealedByTheNextRun(t *testing.T) {
 			t.Fatalf("after the cut at change %d destroy left %v", at, leftover)
 		}
 	}
-	if cuts < 5 {
+	if cuts < 3 {
 		t.Errorf("only %d cuts", cuts)
 	}
 }
 
 func TestSingleMasterIsNotRestartedUnasked(t *testing.T) {
 	t.Parallel()
-	inv, _ := localCluster(t, oneHost)
+	inv, dir := localCluster(t, oneHost)
 	o, n := options(t, inv)
 	t.Cleanup(func() { Destroy(context.Background(), o, DestroyOptions{Data: true}) })
 	if _, err := Deploy(t.Context(), o); err != nil {
@@ -199,8 +200,8 @@ func TestSingleMasterIsNotRestartedUnasked(t *testing.T) {
 	}
 	_, err := Restart(t.Context(), o)
 	var gate *GateError
-	if !errors.As(err, &gate) || ExitCode(err) != 7 || !strings.Contains(gate.Next, "--accept-outage") {
-		t.Fatalf("restart: %v", err)
+	if !errors.As(err, &gate) || ExitCode(err) != 7 || !strings.Contains(gate.Next, "--accept-outage") || n.count(Running, "restart") > 0 {
+		t.Fatalf("restart: %v\n%s", err, n.text())
 	}
 	o.AcceptOutage = true
 	if r, err := Restart(t.Context(), o); err != nil || r.Restarts != 2 {
@@ -221,6 +222,35 @@ func TestSingleMasterIsNotRestartedUnasked(t *testing.T) {
 	}
 	if lines["namesrv"] == 0 || lines["broker-a"] == 0 {
 		t.Errorf("logs: %v", lines)
+	}
+	dataStaysUntilAskedFor(t, o, dir)
+}
+
+// dataStaysUntilAskedFor: destroy keeps the store, deploy takes it up again, and a later destroy still knows whose it is.
+func dataStaysUntilAskedFor(t *testing.T, o Options, dir string) {
+	t.Helper()
+	store := filepath.Join(o.Inventory.Groups[0].Master.StoreDir, "commitlog")
+	for i := range 2 {
+		if _, err := Destroy(t.Context(), o, DestroyOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Stat(store); err != nil {
+			t.Fatalf("destroy took the data: %v", err)
+		}
+		if _, err := os.Stat(o.Inventory.Nodes[0].Paths.Install); err == nil {
+			t.Error("destroy left the binary")
+		}
+		if i == 0 {
+			if _, err := Deploy(t.Context(), o); err != nil {
+				t.Fatalf("deploy on kept data: %v", err)
+			}
+		}
+	}
+	if _, err := Destroy(t.Context(), o, DestroyOptions{Data: true}); err != nil {
+		t.Fatal(err)
+	}
+	if left := files(t, dir); len(left) > 0 {
+		t.Errorf("destroy with data left:\n%s", strings.Join(left, "\n"))
 	}
 }
 

@@ -22,6 +22,9 @@ func Restart(ctx context.Context, o Options) (*Result, error) {
 		if err := e.ask(ctx, "restart one by one", order, true); err != nil {
 			return err
 		}
+		if err := e.mayRestart(ctx, order); err != nil {
+			return err
+		}
 		for _, t := range order {
 			if err := ctx.Err(); err != nil {
 				return err
@@ -43,6 +46,21 @@ func Restart(ctx context.Context, o Options) (*Result, error) {
 		}
 		return nil
 	})
+}
+
+// mayRestart is mayRoll for those that run.
+func (e *engine) mayRestart(ctx context.Context, tasks []*task) error {
+	var run []*task
+	for _, t := range tasks {
+		u, err := e.unitState(ctx, t)
+		if err != nil {
+			return err
+		}
+		if u.Runs() {
+			run = append(run, t)
+		}
+	}
+	return e.mayRoll(ctx, run)
 }
 
 // Start starts what does not run: name servers, masters, slaves.

@@ -24,6 +24,9 @@ const (
 
 // roll brings running services in line, one by one.
 func (e *engine) roll(ctx context.Context, tasks []*task) error {
+	if err := e.mayRoll(ctx, tasks); err != nil {
+		return err
+	}
 	for _, t := range tasks {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -43,6 +46,41 @@ func (e *engine) roll(ctx context.Context, tasks []*task) error {
 		}
 	}
 	return nil
+}
+
+// mayRoll sees the refusals that do not depend on the moment before anything is touched.
+func (e *engine) mayRoll(ctx context.Context, tasks []*task) error {
+	for _, t := range tasks {
+		if t.broker == nil {
+			continue
+		}
+		if why := t.drains(); why != "" {
+			if err := e.elsewhere(ctx, t, why); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// drains says why the group's writes have to be elsewhere while the broker restarts; "" = they may stay.
+func (t *task) drains() string {
+	g := t.broker.Group
+	switch {
+	case t.broker.Master():
+		return "it is the only master"
+	case g.Master.Role == inventory.SyncMaster && len(g.Slaves) == 1:
+		return "without this slave its master answers every send with SLAVE_NOT_AVAILABLE"
+	}
+	return ""
+}
+
+// elsewhere refuses when no other group can take the sends and nobody has accepted the outage.
+func (e *engine) elsewhere(ctx context.Context, t *task, why string) error {
+	if e.o.AcceptOutage || !e.inv.AskOutage || e.others(ctx, t.broker.Group) {
+		return nil
+	}
+	return refuse(t, mayStop, why+", and no other group can take the sends meanwhile", "", "--accept-outage, when nobody sends")
 }
 
 // rollOne restarts one service; start brings it up again.
@@ -115,8 +153,8 @@ func (e *engine) rollSlave(ctx context.Context, t *task, start func(context.Cont
 	if err := e.partners(ctx, t); err != nil {
 		return err
 	}
-	if g.Master.Role == inventory.SyncMaster && len(g.Slaves) == 1 {
-		undo, err := e.drain(ctx, t, g, "without this slave its master answers every send with SLAVE_NOT_AVAILABLE")
+	if t.drains() != "" {
+		undo, err := e.drain(ctx, t)
 		if err != nil {
 			return err
 		}
@@ -148,7 +186,7 @@ func (e *engine) rollMaster(ctx context.Context, t *task, start func(context.Con
 			return err
 		}
 	}
-	undo, err := e.drain(ctx, t, g, "it is the only master")
+	undo, err := e.drain(ctx, t)
 	if err != nil {
 		return err
 	}
@@ -250,12 +288,13 @@ func (e *engine) partners(ctx context.Context, t *task) error {
 }
 
 // drain moves the writes of a group elsewhere, or asks for leave where there is no elsewhere.
-func (e *engine) drain(ctx context.Context, t *task, g *inventory.Group, otherwise string) (undo func() error, err error) {
+func (e *engine) drain(ctx context.Context, t *task) (undo func() error, err error) {
+	g := t.broker.Group
+	if err := e.elsewhere(ctx, t, t.drains()); err != nil {
+		return nil, err
+	}
 	if !e.others(ctx, g) {
-		if !e.o.AcceptOutage && e.inv.AskOutage {
-			return nil, refuse(t, mayStop, otherwise+", and no other group can take the sends meanwhile", "", "--accept-outage, when nobody sends")
-		}
-		return func() error { return nil }, nil
+		return func() error { return nil }, nil // accepted
 	}
 	d, err := e.mask(ctx, g)
 	if err != nil {
