@@ -753,3 +753,24 @@ func BenchmarkGet(b *testing.B) {
 		r.Release()
 	}
 }
+
+func BenchmarkAppendOver1024Queues(b *testing.B) {
+	s := mustOpen(b, vfs.OS, Options{Dir: b.TempDir()})
+	defer func() {
+		b.StopTimer()
+		mustClose(b, s)
+	}()
+	body := strings.Repeat("x", 1024)
+	var n atomic.Int32
+	b.ReportAllocs()
+	b.SetParallelism(32)
+	b.RunParallel(func(pb *testing.PB) {
+		m := msg("T", 0, body, "UNIQ_KEY", "0A00000112345A07D6E505265C000001", "TAGS", "t")
+		for pb.Next() {
+			m.QueueID = n.Add(1) % 1024
+			if r, err := s.Append(m); err != nil || r.Status != PutOK {
+				b.Fatal(r, err)
+			}
+		}
+	})
+}

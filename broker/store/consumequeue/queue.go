@@ -3,6 +3,7 @@ package consumequeue
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -564,30 +565,34 @@ func (q *Queue) fileFor(pos int64) (*segment.File, error) {
 	return f, nil
 }
 
-// sync puts saved units on the disk.
-func (q *Queue) sync() error {
+// sync puts saved units on the disk. It tells which directories got new names.
+func (q *Queue) sync() (dirs []string, err error) {
 	q.mu.Lock()
 	files, newDir := q.unsync, q.newDir
 	q.unsync, q.newDir = nil, false
 	q.mu.Unlock()
 	for _, f := range files {
 		if err := f.Sync(); err != nil && !errors.Is(err, segment.ErrRemoved) {
-			q.mu.Lock()
-			q.unsync = append(q.unsync, files...)
-			q.newDir = q.newDir || newDir
-			q.mu.Unlock()
-			return err
+			q.owe(files, newDir)
+			return nil, err
 		}
 	}
 	if !newDir {
-		return nil
+		return nil, nil
 	}
-	for _, dir := range []string{q.dir, filepath.Dir(q.dir)} {
-		if err := q.t.cache.FS.SyncDir(dir); err != nil {
-			return err
-		}
+	if err := q.t.cache.FS.SyncDir(q.dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		q.owe(nil, true)
+		return nil, err
 	}
-	return nil
+	return []string{filepath.Dir(q.dir)}, nil
+}
+
+// owe remembers what a failed sync has left undone.
+func (q *Queue) owe(files []*segment.File, newDir bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.unsync = append(q.unsync, files...)
+	q.newDir = q.newDir || newDir
 }
 
 // remove deletes the queue's files and its directory.

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"sync"
 
+	"golang.org/x/sync/errgroup"
+
 	"rmqctl/broker/store/segment"
 )
 
@@ -25,6 +27,7 @@ type Table struct {
 	dirtyMu sync.Mutex // guards dirty
 	dirty   []*Queue
 	saveMu  sync.Mutex // one Save at a time
+	oweDirs []string   // guarded by mu: topic directories whose sync failed
 	newDirs bool       // guarded by mu: topic directories may have been created since the last sync
 }
 
@@ -259,15 +262,48 @@ func (t *Table) Save(least int, sync bool) error {
 		if failed == nil && (sync || q.pending() >= least) {
 			failed = q.save()
 		}
-		if failed == nil && sync {
-			failed = q.sync()
-		}
-		t.keepDirty(q)
 	}
 	if failed == nil && sync {
-		failed = t.syncDir()
+		failed = t.syncAll(list)
+	}
+	for _, q := range list {
+		t.keepDirty(q)
 	}
 	return failed
+}
+
+// syncAll syncs the files of list, several at a time: a journalling file system commits for all of them at once. Then the
+// directories, each once.
+func (t *Table) syncAll(list []*Queue) error {
+	var mu sync.Mutex // guards parents
+	parents := map[string]bool{}
+	var g errgroup.Group
+	g.SetLimit(8)
+	for _, q := range list {
+		g.Go(func() error {
+			dirs, err := q.sync()
+			mu.Lock()
+			defer mu.Unlock()
+			for _, d := range dirs {
+				parents[d] = true
+			}
+			return err
+		})
+	}
+	err := g.Wait()
+	for dir := range parents {
+		if e := t.cache.FS.SyncDir(dir); e != nil && !errors.Is(e, fs.ErrNotExist) {
+			t.mu.Lock()
+			t.newDirs = true
+			t.oweDirs = append(t.oweDirs, dir)
+			t.mu.Unlock()
+			err = errors.Join(err, e)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return t.syncDir()
 }
 
 // keepDirty puts q back on the list unless all of it is on the disk.
@@ -282,17 +318,19 @@ func (t *Table) keepDirty(q *Queue) {
 
 func (t *Table) syncDir() error {
 	t.mu.Lock()
-	need := t.newDirs
-	t.newDirs = false
+	need, owed := t.newDirs, t.oweDirs
+	t.newDirs, t.oweDirs = false, nil
 	t.mu.Unlock()
 	if !need {
 		return nil
 	}
-	if err := t.cache.FS.SyncDir(t.dir); err != nil {
-		t.mu.Lock()
-		t.newDirs = true
-		t.mu.Unlock()
-		return err
+	for _, dir := range append(owed, t.dir) {
+		if err := t.cache.FS.SyncDir(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.mu.Lock()
+			t.newDirs, t.oweDirs = true, append(t.oweDirs, owed...)
+			t.mu.Unlock()
+			return err
+		}
 	}
 	return nil
 }

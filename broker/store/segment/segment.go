@@ -47,10 +47,9 @@ type File struct {
 	base  int64
 	size  int64
 
-	mu     sync.Mutex // guards f, refs, dirty, gone; held during open and close, not during reads and writes
+	mu     sync.Mutex // guards f, refs, gone; held during open and close, not during reads and writes
 	f      vfs.File
 	refs   int
-	dirty  bool // written since the last Sync
 	gone   bool
 	inList *list.Element // guarded by cache.mu
 }
@@ -71,7 +70,7 @@ func (c *Cache) Create(dir string, base, size int64) (*File, error) {
 		f.Close()
 		return nil, err
 	}
-	s.f, s.dirty = f, true
+	s.f = f
 	c.touch(s)
 	return s, nil
 }
@@ -140,8 +139,8 @@ func (c *Cache) touch(s *File) {
 	}
 }
 
-// closeIdle closes the descriptor unless somebody uses it. Written pages are synced first: an error of theirs must not be
-// lost with the descriptor.
+// closeIdle closes the descriptor unless somebody uses it. It does not sync: whoever owes the file a sync opens it again for
+// that, and the kernel reports an error of its pages to the first descriptor that asks.
 func (s *File) closeIdle() bool {
 	if !s.mu.TryLock() {
 		return false
@@ -152,12 +151,6 @@ func (s *File) closeIdle() bool {
 	}
 	if s.f == nil {
 		return true
-	}
-	if s.dirty {
-		if s.f.Sync() != nil {
-			return false
-		}
-		s.dirty = false
 	}
 	s.f.Close()
 	s.f = nil
@@ -194,17 +187,10 @@ func (s *File) WriteAt(p []byte, off int64) error {
 		return err
 	}
 	defer s.release()
-	s.mark(true)
 	if _, err := f.WriteAt(p, off); err != nil {
 		return fmt.Errorf("write %d bytes at %d of %s: %w", len(p), off, s.path, err)
 	}
 	return nil
-}
-
-func (s *File) mark(dirty bool) {
-	s.mu.Lock()
-	s.dirty = dirty
-	s.mu.Unlock()
 }
 
 // Sync puts everything written before the call on the disk.
@@ -214,9 +200,7 @@ func (s *File) Sync() error {
 		return err
 	}
 	defer s.release()
-	s.mark(false)
 	if err := f.Sync(); err != nil {
-		s.mark(true)
 		return fmt.Errorf("sync %s: %w", s.path, err)
 	}
 	return nil
@@ -230,7 +214,6 @@ func (s *File) Cut(at int64) error {
 		return err
 	}
 	defer s.release()
-	s.mark(true)
 	if err := f.Zero(at, s.size-at); err != nil {
 		return fmt.Errorf("cut %s at %d: %w", s.path, at, err)
 	}
@@ -303,7 +286,6 @@ func (s *File) grow() error {
 		return err
 	}
 	defer s.release()
-	s.mark(true)
 	return f.Truncate(s.size)
 }
 
