@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/user"
 	"sync"
 	"time"
 
@@ -243,12 +244,13 @@ func (e *engine) wait(ctx context.Context, d time.Duration) error {
 }
 
 // who is the operator, for locks and the journal.
-func who() (user, host string) {
+func (e *engine) who() (name, host string) {
 	host, _ = os.Hostname()
-	for _, k := range []string{"SUDO_USER", "USER", "LOGNAME"} {
-		if user = os.Getenv(k); user != "" {
-			return user, host
-		}
+	if name = e.o.Getenv("SUDO_USER"); name != "" {
+		return name, host
+	}
+	if u, err := user.Current(); err == nil {
+		return u.Username, host
 	}
 	return fmt.Sprint("uid ", os.Getuid()), host
 }

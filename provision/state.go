@@ -148,7 +148,7 @@ func (s *state) journal(ctx context.Context, now time.Time, en entry) error {
 // lock takes the cluster's lock on every host, in the inventory's order, so that two runs cannot hold half of it each
 // for long: the second meets the first's lock on the first host that both want.
 func (e *engine) lock(ctx context.Context) error {
-	user, from := who()
+	user, from := e.who()
 	holder := agent.Holder{Run: e.id, User: user, Host: from, PID: os.Getpid(), Command: e.o.Command, Since: e.clock.Now().Unix()}
 	until := e.clock.Now().Add(e.o.LockWait)
 	for _, h := range e.hosts {
