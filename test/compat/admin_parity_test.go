@@ -37,12 +37,22 @@ var (
 	queues = []mask{{`"brokerName":"[^"]+","queueId":\d+`, "Q"}, {`\],"`, "\n\""}, {`[][{}]+`, "\n"}}
 	// The group's TPS is a whole number here.
 	whole = []mask{{`(PUSH|PULL|OFFLINE)(\s+\w*\s+)\d+`, "$1$2 TPS"}}
+	// A client has a connection of its own to every broker, and mqadmin asks any of them.
+	clientPorts = []mask{{`(\d+\.\d+\.\d+\.\d+):\d+ +`, "$1 "}}
+	// mqadmin is a producer of this group itself.
+	innerProducers = append([]mask{{`^\d{4}`, "N"}, {`^N (.*@[^p].*|.*@p[^e].*)\n`, ""}}, clientPorts...)
+	// The properties of a message come in hash order, and the tracks on one line.
+	messages = []mask{{`, (\w+=)`, "\n$1"}, {`[{}]`, "\n"}, {`\]MessageTrack`, "]\nMessageTrack"}}
+	// Java's lines of success and settings have no end.
+	config = []mask{{`success(\S)`, "success\n$1"}}
+	// The number of topics changes with those of the tools themselves.
+	count = []mask{{`OK, [1-9]\d*`, "OK, N"}}
 	// Our lines end where 4.9's go on, and a first order configuration is no error to us.
 	ordered = []mask{{`^org\.apache\.rocketmq\.client\.exception\.MQClientException: CODE: 22 .*\n(For more .*\n)?(\s+at .*\n)+`, ""}, {`(orderConf=\[[^]]*\])(\S)`, "$1\n$2"}, {`broker-b:4;broker-a:4`, "broker-a:4;broker-b:4"}}
 )
 
 // looks are the commands that change nothing.
-func looks(b0, group string) []parity {
+func looks(b0, group string, m peers.Event) []parity {
 	return []parity{
 		{args: "clusterList", mask: rates},
 		{args: "clusterList -m"},
@@ -65,6 +75,15 @@ func looks(b0, group string) []parity {
 		{args: "consumerProgress -g " + group, mask: tps},
 		{args: "consumerProgress -g " + group + " -s true", mask: tps},
 		{args: "consumerProgress -g gone", mask: tps},
+		{args: "consumerConnection -g " + group, mask: clientPorts, unordered: true},
+		{args: "consumerConnection -g " + group + " -b " + b0, unordered: true},
+		{args: "producerConnection -g CLIENT_INNER_PRODUCER -t Orders", mask: innerProducers},
+		{args: "queryMsgById -i " + m.OffsetMsgID, mask: messages, unordered: true},
+		{args: "queryMsgByKey -t Orders -k key7"},
+		{args: "queryMsgByUniqueKey -t Orders -i " + m.MsgID, mask: messages, unordered: true},
+		{args: "getBrokerConfig -b " + b0, unordered: true},
+		{args: "getBrokerConfig -c DefaultCluster", unordered: true},
+		{args: "getNamesrvConfig", unordered: true},
 	}
 }
 
@@ -78,10 +97,27 @@ func changes(b0 string) []parity {
 		{args: "topicRoute -t {T}", unordered: true},
 		{args: "topicStatus -t {T}"},
 		{args: "updateTopic -c DefaultCluster -t {T} -u true -s true", unordered: true},
+		{args: "updateTopicPerm -c DefaultCluster -t {T} -p 2", unordered: true},
+		{args: "updateTopicPerm -b " + b0 + " -t {T} -p 6", mask: config},
 		{args: "deleteTopic -c DefaultCluster -t {T}"},
-		{args: "wipeWritePerm -b broker-a"},
+		{args: "skipAccumulatedMessage -g {T} -t Orders", unordered: true},
+		{args: "resetOffsetByTime -g {T} -t Orders -s 0", unordered: true},
+		{args: "resetOffsetByTime -g {T} -t Orders -s now -f false", unordered: true},
+		{args: "resetOffsetByTime -g {T} -t Orders -s 2020-01-01#00:00:00:000", unordered: true},
+		{args: "resetOffsetByTime -g reader -t Orders -s now", unordered: true},
+		{args: "updateSubGroup -c DefaultCluster -g {T} -r 3 -d true", unordered: true},
+		{args: "deleteSubGroup -b " + b0 + " -g {T}"},
+		{args: "deleteSubGroup -c DefaultCluster -g {T}", unordered: true},
+		{args: "updateKvConfig -s N -k {T} -v v"},
+		{args: "deleteKvConfig -s N -k {T}"},
+		{args: "updateBrokerConfig -b " + b0 + " -k fileReservedTime -v 96"},
+		{args: "updateNamesrvConfig -k returnOrderTopicConfigToBroker -v true"},
+		{args: "cleanExpiredCQ -b " + b0},
+		{args: "cleanUnusedTopic -c DefaultCluster"},
+		{args: "deleteExpiredCommitLog"},
+		{args: "wipeWritePerm -b broker-a", mask: count},
 		{args: "topicRoute -t Orders", unordered: true},
-		{args: "addWritePerm -b broker-a"},
+		{args: "addWritePerm -b broker-a", mask: count},
 		{args: "topicRoute -t Orders", unordered: true},
 		{args: "wipeWritePerm -b nobody"},
 		{args: "addWritePerm -b nobody"},
@@ -109,11 +145,17 @@ func compareTools(t *testing.T, version string) {
 	ours(t, ns.Addr, "updateTopic", "-c", "DefaultCluster", "-t", "Orders", "-r", "4", "-w", "4")
 	ours(t, ns.Addr, "updateTopic", "-c", "DefaultCluster", "-t", "Empty", "-r", "2", "-w", "2")
 	ours(t, ns.Addr, "updateTopic", "-b", brokers[0].Addr, "-t", "OnlyA", "-r", "2", "-w", "2")
-	if n := len(peers.Of(peers.Run(t, peers.GoClient, "produce", "namesrv="+ns.Addr, "topic=Orders", "n=40"), "sent")); n != 40 {
-		t.Fatalf("sent %d", n)
+	sent := peers.Of(peers.Run(t, peers.GoClient, "produce", "namesrv="+ns.Addr, "topic=Orders", "n=40", "keys=key%", "tags=A,B"), "sent")
+	if len(sent) != 40 {
+		t.Fatalf("sent %d", len(sent))
 	}
-	// One group has read and is gone, one is online, with two members.
-	peers.Run(t, peers.GoClient, "consume", "namesrv="+ns.Addr, "topic=Orders", "group=gone", "n=40")
+	// Three groups have read and are gone, one is online.
+	for _, g := range []string{"gone", "ParityG", "ParityJ"} {
+		group.Go(func() {
+			peers.Run(t, peers.GoClient, "consume", "namesrv="+ns.Addr, "topic=Orders", "group="+g, "n=40")
+		})
+	}
+	group.Wait()
 	first := peers.Start(t, peers.Clients49, "consume-loop", "namesrv="+ns.Addr, "topic=Orders", "group=reader").Ready()
 	first.AwaitN("received", 40, bootTime)
 	until(t, "what was read is committed", func() bool {
@@ -125,7 +167,7 @@ func compareTools(t *testing.T, version string) {
 	for range cap(shells) {
 		group.Go(func() { shells <- peers.StartAdmin(t, peers.Clients49) })
 	}
-	for _, p := range looks(brokers[0].Addr, "reader") {
+	for _, p := range looks(brokers[0].Addr, "reader", sent[7]) {
 		group.Go(func() {
 			s := <-shells
 			defer func() { shells <- s }()

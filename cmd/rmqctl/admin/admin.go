@@ -127,11 +127,15 @@ func Markdown() string {
 	return b.String()
 }
 
+// options lists the options of a struct; those that it embeds come with it, but for the one that every command has.
 func options(t reflect.Type) string {
 	var out []string
 	for i := range t.NumField() {
 		f := t.Field(i)
-		if f.Anonymous {
+		if f.Anonymous && f.Type != reflect.TypeFor[target]() {
+			out = append(out, options(f.Type))
+		}
+		if f.Anonymous || !f.IsExported() {
 			continue
 		}
 		s := "`-" + f.Tag.Get("short") + " " + f.Tag.Get("name") + "`"

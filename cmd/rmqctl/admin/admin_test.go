@@ -18,7 +18,7 @@ func TestEveryCommandHasHelpAndNamesItsOptionsAsMqadminDoes(t *testing.T) {
 		seen[strings.ToLower(c.Name)] = true
 		ty := reflect.TypeOf(c.New()).Elem()
 		for i := range ty.NumField() {
-			if f := ty.Field(i); !f.Anonymous && (len(f.Tag.Get("short")) != 1 || f.Tag.Get("name") == "" || f.Tag.Get("help") == "") {
+			if f := ty.Field(i); f.IsExported() && !f.Anonymous && (len(f.Tag.Get("short")) != 1 || f.Tag.Get("name") == "" || f.Tag.Get("help") == "") {
 				t.Errorf("%s: option %s lacks letter, name or help", c.Name, f.Name)
 			}
 		}

@@ -82,27 +82,27 @@ func consumeStats(e *Env, group string) (*protocol.ConsumeStats, error) {
 	return all, nil
 }
 
-// members are the clients of a group, nil when it is offline.
-func members(e *Env, group string) (*protocol.ConsumerConnection, string) {
+// members are the clients of a group, as the first broker knows them that knows any, and that broker's address.
+func members(e *Env, group string) (c *protocol.ConsumerConnection, addr string, err error) {
 	r, err := e.C.Route(e.Ctx, message.RetryTopic(group))
 	if err != nil {
-		return nil, ""
+		return nil, "", err
 	}
+	err = protocol.Errorf(protocol.ConsumerNotOnline, "the consumer group[%s] not online", group)
 	for _, b := range r.BrokerDatas {
-		addr := client.AnyReplica(b)
-		c, err := client.CallJSON[protocol.ConsumerConnection](e.Ctx, e.C, addr, protocol.GetConsumerConnectionList, &protocol.ConsumerGroupRequest{ConsumerGroup: group})
-		if err == nil {
-			return c, addr
+		addr = client.AnyReplica(b)
+		if c, err = client.CallJSON[protocol.ConsumerConnection](e.Ctx, e.C, addr, protocol.GetConsumerConnectionList, &protocol.ConsumerGroupRequest{ConsumerGroup: group}); err == nil {
+			return c, addr, nil
 		}
 	}
-	return nil, ""
+	return nil, "", err
 }
 
 // readers asks every client of a group which queues it reads.
 func readers(e *Env, group string) map[protocol.MessageQueue]string {
 	out := map[protocol.MessageQueue]string{}
-	conns, addr := members(e, group)
-	if conns == nil {
+	conns, addr, err := members(e, group)
+	if err != nil {
 		return out
 	}
 	for _, c := range conns.Connections {
@@ -138,7 +138,7 @@ func allProgress(e *Env) error {
 			}
 		}
 		count, version, kind, model := 0, "OFFLINE", "", ""
-		if c, _ := members(e, group); c != nil && len(c.Connections) > 0 {
+		if c, _, err := members(e, group); err == nil && len(c.Connections) > 0 {
 			count = len(c.Connections)
 			lowest := slices.MinFunc(c.Connections, func(a, b protocol.Connection) int { return int(a.Version - b.Version) })
 			version = protocol.VersionName(lowest.Version)

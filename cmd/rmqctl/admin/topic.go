@@ -381,3 +381,52 @@ func cut(s string, n int) string {
 	}
 	return s
 }
+
+type updateTopicPerm struct {
+	target
+	place
+	Topic string `short:"t" name:"topic" required:"" help:"Topic name."`
+	Perm  int32  `short:"p" name:"perm" required:"" enum:"2,4,6" help:"Permission: 2 W, 4 R, 6 RW."`
+}
+
+func (f *updateTopicPerm) Run(e *Env) error {
+	r, err := e.C.Route(e.Ctx, f.Topic)
+	if err != nil {
+		return err
+	}
+	return f.each(e, func(addr string) error {
+		i := slices.IndexFunc(r.BrokerDatas, func(b *protocol.BrokerData) bool { return client.Master(b) == addr })
+		if i < 0 {
+			if f.BrokerAddr == "" {
+				return nil // a master that does not hold the topic
+			}
+			return fmt.Errorf("is no master of topic %s", f.Topic)
+		}
+		at := slices.IndexFunc(r.QueueDatas, func(q *protocol.QueueData) bool { return q.BrokerName == r.BrokerDatas[i].BrokerName })
+		if at < 0 {
+			return fmt.Errorf("topic %s has no queue there", f.Topic)
+		}
+		return f.change(e, addr, r.QueueDatas[at])
+	})
+}
+
+// change keeps everything of the broker's own topic but its permission; mqadmin takes the queue numbers of some other broker.
+func (f *updateTopicPerm) change(e *Env, addr string, q *protocol.QueueData) error {
+	if q.Perm == f.Perm {
+		e.printf("new perm equals to the old one!\n")
+		return nil
+	}
+	req := protocol.UpdateTopicRequest{
+		Topic: f.Topic, DefaultTopic: message.AutoCreateTopic, ReadQueueNums: q.ReadQueueNums, WriteQueueNums: q.WriteQueueNums,
+		Perm: f.Perm, TopicFilterType: "SINGLE_TAG", TopicSysFlag: q.TopicSysFlag,
+	}
+	if _, _, err := client.Call(e.Ctx, e.C, addr, protocol.UpdateAndCreateTopic, &req); err != nil {
+		return err
+	}
+	e.printf("update topic perm from %d to %d in %s success.\n", q.Perm, f.Perm, addr)
+	if f.BrokerAddr != "" {
+		e.printf("TopicConfig [topicName=%s, readQueueNums=%d, writeQueueNums=%d, perm=%s, topicFilterType=SINGLE_TAG, topicSysFlag=%d, order=false].\n",
+			f.Topic, q.ReadQueueNums, q.WriteQueueNums, permText(f.Perm), q.TopicSysFlag)
+	}
+	return nil
+}
