@@ -33,13 +33,9 @@ func (d DiskSpace) Check(_ context.Context, h Reader) (*Change, error) {
 	if there != "" {
 		return nil, nil
 	}
-	out, err := h.Query(AskDiskFree(d.Path))
+	free, total, err := diskFree(h, d.Path)
 	if err != nil {
-		return nil, fmt.Errorf("free space of %s: %w", d.Path, err)
-	}
-	var free, total int64
-	if _, err := fmt.Sscan(out, &free, &total); err != nil || total <= 0 {
-		return nil, fmt.Errorf("free space of %s: unexpected answer %q", d.Path, out)
+		return nil, err
 	}
 	switch used := 100 - free*100/total; {
 	case free < d.Need:
@@ -50,6 +46,18 @@ func (d DiskSpace) Check(_ context.Context, h Reader) (*Change, error) {
 			"make room, or choose another place with data in [paths]"), nil
 	}
 	return nil, nil
+}
+
+// diskFree asks for the file system that holds path, or will hold it.
+func diskFree(h Reader, path string) (free, total int64, err error) {
+	out, err := h.Query(AskDiskFree(path))
+	if err != nil {
+		return 0, 0, fmt.Errorf("free space of %s: %w", path, err)
+	}
+	if _, err := fmt.Sscan(out, &free, &total); err != nil || total <= 0 {
+		return 0, 0, fmt.Errorf("free space of %s: unexpected answer %q", path, out)
+	}
+	return free, total, nil
 }
 
 // Bytes is a size for people.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"path"
 )
 
 // Upload is a file brought to the host. It is what brings rmqctl itself, so the engine applies it before the agent runs.
@@ -21,7 +22,7 @@ type Upload struct {
 // Name says what is brought where.
 func (u Upload) Name() string { return "upload " + u.To }
 
-// Check compares the hash on the host.
+// Check compares the hash on the host. Too little room for the file is an obstacle, so that no host is begun with.
 func (u Upload) Check(_ context.Context, h Reader) (*Change, error) {
 	have, err := h.Query(AskSHA256(u.To))
 	if err != nil {
@@ -33,6 +34,14 @@ func (u Upload) Check(_ context.Context, h Reader) (*Change, error) {
 	why := "content differs"
 	if have == "" {
 		why = "absent"
+	}
+	free, _, err := diskFree(h, path.Dir(u.To))
+	if err != nil {
+		return nil, err
+	}
+	if free < u.Size {
+		return Obstacle(fmt.Sprintf("no space: %s free for %s, %s needed", Bytes(free), path.Dir(u.To), Bytes(u.Size)),
+			"make room, or choose another place with install in [paths]"), nil
 	}
 	return &Change{Why: why, Creates: have == "", Apply: func(ctx context.Context, w Writer) error {
 		up, ok := w.(Uploader)
