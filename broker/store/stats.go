@@ -1,5 +1,10 @@
 package store
 
+import (
+	"sync"
+	"sync/atomic"
+)
+
 // Stats are the store's numbers at one moment.
 type Stats struct {
 	Messages, Bytes    int64 // put since the start
@@ -31,4 +36,18 @@ func (s *Store) Stats() Stats {
 		Flushes: s.flush.flush.Load(), IndexErrors: s.count.indexErrors.Load(),
 		DiskUsedPercent: int(s.count.disk.Load()), LastStored: stored,
 	}
+}
+
+// counters are what Stats shows.
+type counters struct {
+	messages, bytes, gets, got atomic.Int64
+	indexErrors, disk          atomic.Int64
+
+	mu      sync.Mutex      // guards failing
+	failing map[string]bool // background work whose last try failed
+}
+
+func (c *counters) put(_ string, n, size int) {
+	c.messages.Add(int64(n))
+	c.bytes.Add(int64(size))
 }
