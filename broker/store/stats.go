@@ -1,5 +1,7 @@
 package store
 
+// The store's numbers.
+
 import (
 	"sync"
 	"sync/atomic"
