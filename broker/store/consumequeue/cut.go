@@ -1,0 +1,133 @@
+package consumequeue
+
+// Making a queue shorter: at its end by recovery, at its start by retention, altogether with its topic.
+
+import (
+	"rmqctl/broker/store/segment"
+)
+
+// cutToPhys drops the units of records that do not end at or below phys.
+func (q *Queue) cutToPhys(phys int64) error {
+	n := q.end
+	for n > q.first() {
+		u, err := q.unit(n - 1)
+		if err != nil {
+			return err
+		}
+		if u.Filler() || u.Phys+int64(u.Size) > phys {
+			if !u.Filler() && q.end-n >= 64 { // far behind: halve instead of walking
+				m, err := q.firstFrom(phys, n)
+				if err != nil {
+					return err
+				}
+				n = min(m, n-1)
+				continue
+			}
+			n--
+			continue
+		}
+		q.last, q.lastAt = u.Phys+int64(u.Size), u.Phys
+		break
+	}
+	if n == q.end {
+		return nil
+	}
+	if n <= q.first() {
+		return q.resetLocked()
+	}
+	return q.cutUnits(n)
+}
+
+// firstFrom is the first unit below hi whose record lies at or behind phys.
+func (q *Queue) firstFrom(phys, hi int64) (int64, error) {
+	lo := q.first()
+	for lo < hi {
+		mid := (lo + hi) / 2
+		u, err := q.unit(mid)
+		if err != nil {
+			return 0, err
+		}
+		if !u.Filler() && u.Phys >= phys {
+			hi = mid
+		} else {
+			lo = mid + 1
+		}
+	}
+	return lo, nil
+}
+
+// cutUnits ends the queue at unit n.
+func (q *Queue) cutUnits(n int64) error {
+	if n >= q.saved {
+		q.tail = append([]byte(nil), q.tail[:(n-q.saved)*UnitSize]...)
+		q.end = n
+		return nil
+	}
+	at := n * UnitSize
+	for i := len(q.files) - 1; i >= 0 && q.files[i].Base() >= at; i-- {
+		if err := q.files[i].Remove(true); err != nil {
+			return err
+		}
+		q.files = q.files[:i]
+	}
+	q.end, q.saved, q.tail = n, n, nil
+	if k := len(q.files); k > 0 && at < q.files[k-1].End() {
+		return q.files[k-1].Cut(at - q.files[k-1].Base())
+	}
+	return nil
+}
+
+// resetLocked empties the queue; its next unit may have any offset.
+func (q *Queue) resetLocked() error {
+	for i := len(q.files) - 1; i >= 0; i-- {
+		if err := q.files[i].Remove(true); err != nil {
+			return err
+		}
+	}
+	q.files, q.unsync, q.tail = nil, nil, nil
+	q.end, q.saved, q.last, q.lastAt, q.minFor = 0, 0, 0, 0, -1
+	return nil
+}
+
+// RemoveBefore deletes the files whose units all lie below logMin, never the last, and returns their names.
+func (q *Queue) RemoveBefore(logMin int64) ([]string, error) {
+	if err := q.rlock(); err != nil {
+		return nil, err
+	}
+	n := len(q.files)
+	q.mu.RUnlock()
+	if n < 2 {
+		return nil, nil
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	var gone []string
+	for len(q.files) > 1 {
+		f := q.files[0]
+		u, err := q.unit(f.End()/UnitSize - 1)
+		if err != nil || u.Filler() || u.Phys >= logMin {
+			return gone, err
+		}
+		if err := f.Remove(true); err != nil {
+			return gone, err
+		}
+		gone = append(gone, f.Path())
+		q.files = append([]*segment.File(nil), q.files[1:]...)
+		q.minFor = -1
+	}
+	return gone, nil
+}
+
+// remove deletes the queue's files and its directory.
+func (q *Queue) remove() error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.gone = true
+	if err := q.load(); err != nil {
+		return err
+	}
+	if err := q.resetLocked(); err != nil {
+		return err
+	}
+	return q.t.cache.FS.RemoveAll(q.dir)
+}
