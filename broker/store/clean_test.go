@@ -1,0 +1,136 @@
+package store
+
+// Facts about retention and deleted topics.
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"rmqctl/internal/vfs"
+)
+
+func TestRetention(t *testing.T) {
+	clk := fakeClock()
+	m := vfs.NewMem()
+	m.Now = clk.Now
+	o := small("/store")
+	o.Clock = clk
+	tun := DefaultTunables()
+	tun.DeletePause, tun.FileReserved, tun.DeleteBatch = 0, 10*time.Hour, 3
+	hour := clk.Now().Local().Hour()
+	tun.DeleteWhen = []int{(hour + 5) % 24}
+	o.Tunables = &tun
+	var deleted []string
+	o.Events.OnDelete = func(file, why string) { deleted = append(deleted, filepath.Base(filepath.Dir(file))+" "+why) }
+	s, _ := filled(t, m, o, 200)
+	defer func() { mustClose(t, s) }()
+	s.Flush()
+	segs := len(s.clog.Segments())
+	if n := s.cleanRound(false); n != 0 {
+		t.Fatal("deleted outside of its hour", n)
+	}
+	tun.DeleteWhen = []int{hour}
+	s.Tune(tun)
+	if n := s.cleanRound(false); n != 0 {
+		t.Fatal("deleted what is not old", n)
+	}
+	for i := range 5 {
+		m.SetModTime(fmt.Sprintf("/store/commitlog/%020d", i*4096), clk.Now().Add(-11*time.Hour))
+	}
+	s.cleanRound(false)
+	if n := len(s.clog.Segments()); n != segs-3 || s.MinPhysical() != 3*4096 {
+		t.Fatal("a round deletes at most its batch", segs, n)
+	}
+	s.cleanRound(false)
+	if s.MinPhysical() != 5*4096 || len(deleted) < 6 || !strings.Contains(deleted[0], "hour of deletion") {
+		t.Fatal(s.MinPhysical(), deleted)
+	}
+	wantWhole(t, s)
+	first := s.MinOffset("T0", 0)
+	if first == 0 {
+		t.Fatal("the queue's min did not follow")
+	}
+	if r, _ := s.Get("T0", 0, 0, GetLimit{}, Match{}); r.Status != OffsetTooSmall || r.Next != first {
+		t.Fatal(r.Status, r.Next)
+	}
+	if _, err := m.Stat("/store/consumequeue/T0/0/00000000000000000000"); !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal("the queue's first file is still there", err)
+	}
+	// A disk beyond the limit deletes old files at any hour, beyond the next limit any file; never the last.
+	tun.DeleteWhen = nil
+	s.Tune(tun)
+	m.SetTotal(4096)
+	for range 30 {
+		s.cleanRound(false)
+	}
+	if n := len(s.clog.Segments()); n > 2 || n < 1 {
+		t.Fatal(n)
+	}
+	if s.Writable() == nil {
+		t.Fatal("a full disk takes messages")
+	}
+	m.SetTotal(1 << 30)
+	s.cleanRound(false)
+	mustAppend(t, s, msg("T0", 0, "x"))
+	wantWhole(t, s)
+}
+
+func TestReadersKeepADeletedSegmentUntilForced(t *testing.T) {
+	clk := fakeClock()
+	m := vfs.NewMem()
+	o := small("/store")
+	o.Clock = clk
+	s, _ := filled(t, m, o, 100)
+	defer mustClose(t, s)
+	s.Flush()
+	seg := s.clog.Segments()[0]
+	release := seg.Hold()
+	tun := s.Tunables()
+	tun.DeletePause, tun.FileReserved = 0, 0
+	s.Tune(tun)
+	if n := s.CleanExpired(); n != 0 {
+		t.Fatal("deleted under a reader", n)
+	}
+	clk.Advance(time.Minute)
+	if n := s.CleanExpired(); n != 0 {
+		t.Fatal("tried again too early", n)
+	}
+	clk.Advance(2 * time.Minute)
+	if n := s.CleanExpired(); n == 0 {
+		t.Fatal("not forced")
+	}
+	release()
+	wantWhole(t, s)
+}
+
+func TestDeletedTopicStaysDeletedAndStartsAnew(t *testing.T) {
+	o := small("/store")
+	s, want := filled(t, vfs.NewMem(), o, 60)
+	if err := s.DeleteTopic("T0"); err != nil {
+		t.Fatal(err)
+	}
+	delete(want, "T0/0")
+	delete(want, "T0/1")
+	s = mustOpen(t, kill(s), o)
+	if s.MaxOffset("T0", 0) != 0 || len(s.Topics()) != 2 {
+		t.Fatal("came back", s.Topics())
+	}
+	if r := mustAppend(t, s, msg("T0", 0, "new")); r.QueueOffset != 0 {
+		t.Fatal(r)
+	}
+	// Even when everything is rebuilt from the log, the newer numbering wins.
+	m := kill(s)
+	m.RemoveAll("/store/consumequeue")
+	m.Remove("/store/checkpoint")
+	s = mustOpen(t, m, o)
+	defer mustClose(t, s)
+	if got := bodies(t, s, "T0", 0); fmt.Sprint(got) != "[new]" {
+		t.Fatal(got)
+	}
+	wantQueues(t, s, want)
+}
