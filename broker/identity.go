@@ -1,3 +1,5 @@
+// Whose store a directory holds: a broker refuses another's.
+
 package broker
 
 import (

@@ -1,3 +1,5 @@
+// Registration: the name servers are told of this broker, its topics and its end.
+
 package broker
 
 import (

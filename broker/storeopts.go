@@ -1,10 +1,8 @@
+// What a broker's configuration means to its store, at the start and when it changes.
+
 package broker
 
 import (
-	"fmt"
-	"net"
-	"net/netip"
-
 	"rmqctl/broker/config"
 	"rmqctl/broker/longpoll"
 	"rmqctl/broker/store"
@@ -64,36 +62,4 @@ func tunables(c *config.Config) store.Tunables {
 	t.CleanForcibly, t.DiskMaxUsedRatio = c.CleanFileForciblyEnable, c.DiskMaxUsedSpaceRatio
 	t.DiskWarningRatio, t.DiskCleanForciblyRatio = c.DiskSpaceWarningLevelRatio, c.DiskSpaceCleanForciblyRatio
 	return t
-}
-
-// advertised is the address clients are told: the configured one, else the one this broker binds to, else the host's
-// first address that is not loopback.
-func advertised(cfg *config.Config) (netip.Addr, error) {
-	for _, text := range []string{cfg.BrokerIP1, cfg.BindAddress} {
-		if text == "" {
-			continue
-		}
-		ip, err := netip.ParseAddr(text)
-		if err != nil {
-			return netip.Addr{}, fmt.Errorf("brokerIP1 or bindAddress %q is not an IP address: %w", text, err)
-		}
-		if !ip.IsUnspecified() {
-			return ip, nil
-		}
-	}
-	addrs, err := net.InterfaceAddrs()
-	if err != nil {
-		return netip.Addr{}, fmt.Errorf("find this host's address: %w", err)
-	}
-	found := netip.AddrFrom4([4]byte{127, 0, 0, 1})
-	for _, a := range addrs {
-		prefix, err := netip.ParsePrefix(a.String())
-		if err != nil {
-			continue
-		}
-		if ip := prefix.Addr(); ip.Is4() && ip.IsGlobalUnicast() {
-			return ip, nil
-		}
-	}
-	return found, nil
 }

@@ -1,5 +1,7 @@
 package consumequeue
 
+// All queues of a store: finding, saving and deleting them.
+
 import (
 	"errors"
 	"io/fs"

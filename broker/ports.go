@@ -1,0 +1,100 @@
+// The ports of a broker and the addresses under which others reach them.
+
+package broker
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"rmqctl/broker/config"
+)
+
+// listen opens the three ports before anything else, so that a port in use is found before anything has begun.
+func (b *Broker) listen(cfg *config.Config) error {
+	ports := []int{cfg.ListenPort, cfg.VIPPort(), cfg.HAListenPort}
+	if !cfg.IsMaster() {
+		ports = ports[:2]
+	}
+	for _, port := range ports {
+		ln, err := net.Listen("tcp", net.JoinHostPort(cfg.BindAddress, strconv.Itoa(port)))
+		if err != nil {
+			return fmt.Errorf("open port %d: %w", port, err)
+		}
+		b.listeners = append(b.listeners, ln)
+	}
+	ip, err := advertised(cfg)
+	if err != nil {
+		return err
+	}
+	b.advertise = netip.AddrPortFrom(ip, uint16(portOf(b.listeners[0])))
+	return nil
+}
+
+func portOf(ln net.Listener) int { return ln.Addr().(*net.TCPAddr).Port }
+
+// dial connects to name servers and to the master. A host that lost its power is noticed within seconds, and a name
+// server that came back on it is told of this broker then, not at the next period.
+func dial(ctx context.Context, addr string) (net.Conn, error) {
+	d := net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 3 * time.Second, Interval: 3 * time.Second, Count: 3}}
+	return d.DialContext(ctx, "tcp", addr)
+}
+
+// Addr is the address clients are told, VIPAddr the port beside it, HAAddr where slaves connect ("" on a slave).
+func (b *Broker) Addr() string { return b.advertise.String() }
+func (b *Broker) VIPAddr() string {
+	return netip.AddrPortFrom(b.advertise.Addr(), uint16(portOf(b.listeners[1]))).String()
+}
+func (b *Broker) HAAddr() string {
+	if len(b.listeners) < 3 {
+		return ""
+	}
+	return b.haAddr(b.o.Config.Load())
+}
+
+func (b *Broker) haAddr(cfg *config.Config) string {
+	port := cfg.HAListenPort
+	if len(b.listeners) > 2 {
+		port = portOf(b.listeners[2])
+	}
+	host := cfg.BrokerIP2
+	if host == "" {
+		host = b.advertise.Addr().String()
+	}
+	return net.JoinHostPort(host, strconv.Itoa(port))
+}
+
+// advertised is the address clients are told: the configured one, else the one this broker binds to, else the host's
+// first address that is not loopback.
+func advertised(cfg *config.Config) (netip.Addr, error) {
+	for _, text := range []string{cfg.BrokerIP1, cfg.BindAddress} {
+		if text == "" {
+			continue
+		}
+		ip, err := netip.ParseAddr(text)
+		if err != nil {
+			return netip.Addr{}, fmt.Errorf("brokerIP1 or bindAddress %q is not an IP address: %w", text, err)
+		}
+		if !ip.IsUnspecified() {
+			return ip, nil
+		}
+	}
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("find this host's address: %w", err)
+	}
+	found := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	for _, a := range addrs {
+		prefix, err := netip.ParsePrefix(a.String())
+		if err != nil {
+			continue
+		}
+		if ip := prefix.Addr(); ip.Is4() && ip.IsGlobalUnicast() {
+			return ip, nil
+		}
+	}
+	return found, nil
+}

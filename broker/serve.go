@@ -1,0 +1,82 @@
+// Serving: the processors, what each of them is given, and the menu on both ports.
+
+package broker
+
+import (
+	"rmqctl/broker/config"
+	"rmqctl/broker/group"
+	"rmqctl/broker/processor"
+	"rmqctl/broker/topic"
+	"rmqctl/internal/remoting"
+)
+
+// serve opens the menu on both ports.
+func (b *Broker) serve(cfg *config.Config) {
+	p := b.processors(cfg)
+	options := remoting.Options{
+		Log: b.log, Clock: b.o.Clock, IdleTimeout: cfg.ServerChannelMaxIdleTime, OnConnClosed: b.clients.Disconnected,
+	}
+	for i, routes := range [][]remoting.Route{p.Routes(), p.VIPRoutes()} {
+		options.Router = remoting.NewRouter(routes...)
+		server := remoting.NewServer(options)
+		b.servers = append(b.servers, server)
+		b.loops.Go(func() { _ = server.Serve(b.listeners[i]) })
+	}
+	b.serving = true
+}
+
+func (b *Broker) processors(cfg *config.Config) *processor.Processors {
+	o, isSlave := b.o, func() bool { return !b.o.Config.Load().IsMaster() }
+	maker := &processor.Maker{
+		Config: o.Config, Clock: o.Clock, Log: b.log, Topics: b.topics, Groups: b.groups,
+		SaveTopics: func() error { return b.topics.Save(o.FS, b.file("topics.json")) },
+		SaveGroups: func() error { return b.groups.Save(o.FS, b.file("subscriptionGroup.json")) },
+		Announce:   b.registrar.Announce, Slave: isSlave,
+	}
+	send := &processor.Send{
+		Config: o.Config, Clock: o.Clock, Store: b.store, Maker: maker, Stats: b.stats, Levels: b.levels, Host: b.advertise,
+		Stopping: b.stopping.Load, Tasks: b.tasks,
+	}
+	if b.master != nil {
+		send.Replicas = b.master
+	}
+	b.pools = processor.NewPools(cfg)
+	b.clients = &processor.Clients{
+		Config: o.Config, Clock: o.Clock, Log: b.log, Maker: maker, Consumers: b.consumers, Producers: b.producers,
+		Locks: group.NewLocks(), Polls: b.polls,
+	}
+	return &processor.Processors{
+		Send:  send,
+		Reply: &processor.Reply{Send: send, Producers: b.producers},
+		Pull: &processor.Pull{
+			Config: o.Config, Clock: o.Clock, Store: b.store, Topics: b.topics, Maker: maker, Consumers: b.consumers,
+			Offsets: b.offsets, Polls: b.polls, Stats: b.stats, Host: b.advertise,
+		},
+		Query:   &processor.Query{Config: o.Config, Store: b.store},
+		Clients: b.clients,
+		Offset:  &processor.Offset{Store: b.store, Offsets: b.offsets, Topics: b.topics, Delay: b.delay},
+		TopicAdmin: &processor.TopicAdmin{
+			Config: o.Config, Clock: o.Clock, Store: b.store, Topics: b.topics, Maker: maker, Consumers: b.consumers,
+			Offsets: b.offsets, Stats: b.stats, System: topic.SystemNames(b.names(cfg)),
+		},
+		GroupAdmin: &processor.GroupAdmin{
+			Config: o.Config, Clock: o.Clock, Store: b.store, Topics: b.topics, Maker: maker, Consumers: b.consumers,
+			Producers: b.producers, Offsets: b.offsets, Stats: b.stats, Addr: b.Addr,
+		},
+		OffsetAdmin: &processor.OffsetAdmin{
+			Config: o.Config, Clock: o.Clock, Store: b.store, Topics: b.topics, Consumers: b.consumers, Offsets: b.offsets,
+		},
+		Relay: &processor.Relay{Config: o.Config, Store: b.store, Topics: b.topics, Consumers: b.consumers, Offsets: b.offsets},
+		Broker: &processor.BrokerAdmin{
+			Config: o.Config, ConfigFile: o.ConfigFile, FS: o.FS, Clock: o.Clock, Log: b.log, Store: b.store, Stats: b.stats,
+			Delay: b.delay, Master: b.master, Slave: b.slave, Pools: b.pools, Started: b.started, Register: b.reregister,
+		},
+		Pools: b.pools,
+	}
+}
+
+// reregister tells the name servers everything again: they take topics only from a version they do not know.
+func (b *Broker) reregister() {
+	b.topics.Touch(b.o.Clock.Now())
+	b.registrar.Kick()
+}
