@@ -43,6 +43,7 @@ func wait(t *testing.T, what string, holds func() bool) {
 // in the end a reader cannot tell them apart.
 func TestSlaveStoreServesWhatTheMasterServes(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 8))
+	cuts := rand.New(rand.NewPCG(9, 10)) // the slave's goroutine dials
 	master := open(t, vfs.NewMem())
 	defer master.Close()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -61,7 +62,7 @@ func TestSlaveStoreServesWhatTheMasterServes(t *testing.T) {
 			Durable: func(next int64, done func(error)) { slave.AwaitFlushed(next, time.Minute, done) },
 			Dial: func(ctx context.Context, addr string) (net.Conn, error) {
 				c, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
-				return &cutting{Conn: c, left: 1 + r.IntN(150_000)}, err
+				return &cutting{Conn: c, left: 1 + cuts.IntN(150_000)}, err
 			},
 		})
 		s.SetMaster(ln.Addr().String())
