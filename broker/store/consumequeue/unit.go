@@ -1,6 +1,7 @@
 // Package consumequeue keeps, for every queue of every topic, where in the commit log its messages lie.
 //
-// unit.go is the format, queue.go one queue, table.go all of them.
+// unit.go is the format; queue.go one queue, and load.go, restore.go, save.go and cut.go what happens to it; table.go all of
+// them.
 package consumequeue
 
 import "encoding/binary"
