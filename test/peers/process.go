@@ -91,11 +91,18 @@ func (p *Process) read(out io.Reader) {
 // tail is the end of what the process said, for a failing test.
 func (p *Process) tail() string {
 	b, _ := os.ReadFile(p.log)
-	text := strings.Join(p.Lines(), "\n") + "\n--- stderr\n" + string(b)
-	if len(text) > 3000 {
-		text = "…" + text[len(text)-3000:]
+	text := last(strings.Join(p.Lines(), "\n"), 3000) + "\n--- stderr\n" + last(string(b), 2000)
+	if own, err := os.ReadFile(filepath.Join(p.cmd.Dir, "rocketmq_client.log")); err == nil {
+		text += "\n--- the client's own log\n" + last(string(own), 12000)
 	}
 	return text
+}
+
+func last(s string, n int) string {
+	if len(s) > n {
+		return "…" + s[len(s)-n:]
+	}
+	return s
 }
 
 // Lines are the lines of stdout so far.

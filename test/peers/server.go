@@ -63,6 +63,8 @@ func StartBroker(t testing.TB, version, namesrv string, props map[string]string)
 		"brokerClusterName": "DefaultCluster", "brokerName": "broker-a", "brokerId": "0",
 		"namesrvAddr": namesrv, "listenPort": strconv.Itoa(port), "haListenPort": strconv.Itoa(port + 1),
 		"brokerIP1": "127.0.0.1", "brokerIP2": "127.0.0.1", "bindAddress": "127.0.0.1",
+		// A busy test machine is no reason to refuse: by default a send that waited 200 ms is.
+		"waitTimeMillsInSendQueue": "60000", "waitTimeMillsInPullQueue": "60000", "osPageCacheBusyTimeOutMills": "60000",
 		"storePathRootDir":        filepath.Join(s.Home, "store"),
 		"mappedFileSizeCommitLog": "4194304", "mappedFileSizeConsumeQueue": "60000",
 		"maxMessageSize": "1048576", "diskMaxUsedSpaceRatio": "95", "fileReservedTime": "72",
