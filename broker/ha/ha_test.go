@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"rmqctl/internal/clock"
 )
 
 func noise(r *rand.Rand, n int) []byte {
@@ -182,18 +184,29 @@ func TestRefusedSlaveBacksOff(t *testing.T) {
 	_, addr := serve(t, MasterOptions{Log: log})
 	ahead := newLog(4096)
 	ahead.append(make([]byte, 140))
-	var dials atomic.Int64
-	s := NewSlave(SlaveOptions{Log: ahead, Dial: func(ctx context.Context, addr string) (net.Conn, error) {
-		dials.Add(1)
-		return (&net.Dialer{}).DialContext(ctx, "tcp", addr)
-	}})
-	defer s.Close()
-	s.SetMaster(addr)
-	until(t, "refused twice", func() bool { return dials.Load() >= 3 })
-	time.Sleep(600 * time.Millisecond) // 100+200+400+800: at most one more
-	if n := dials.Load(); n > 5 {
-		t.Errorf("%d connections", n)
+	pauses := hurried{clock.System, make(chan time.Duration, 8)}
+	follow(t, addr, SlaveOptions{Log: ahead, Clock: pauses})
+	for i, want := range []time.Duration{100, 200, 400, 800, 1600, 3200, 5000, 5000} {
+		if got := <-pauses.asked; got != want*time.Millisecond {
+			t.Errorf("pause %d: %v, want %v", i, got, want*time.Millisecond)
+		}
 	}
+}
+
+// hurried notes how long a pause was asked for and makes none. When nobody reads the notes any more, a pause does not end.
+type hurried struct {
+	clock.Clock
+	asked chan time.Duration
+}
+
+func (h hurried) After(d time.Duration) <-chan time.Time {
+	over := make(chan time.Time, 1)
+	select {
+	case h.asked <- d:
+		over <- h.Now()
+	default:
+	}
+	return over
 }
 
 func TestFramesNeverCrossASegmentAndStaySmall(t *testing.T) {
