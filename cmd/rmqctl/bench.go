@@ -59,7 +59,11 @@ func (c *benchCmd) Run(ctx context.Context, std *streams) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.Warmup+c.Duration)
 	defer cancel()
-	time.AfterFunc(c.Warmup, m.begin)
+	if c.Warmup > 0 {
+		time.AfterFunc(c.Warmup, m.begin)
+	} else { // a timer, even one of no time, would leave out the first
+		m.begin()
+	}
 	if err := load(ctx, m); err != nil {
 		return err
 	}
