@@ -5,6 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+
+	"rmqctl/provision"
+	"rmqctl/provision/ssh"
 )
 
 const (
@@ -47,6 +51,9 @@ func report(std *streams, err error) int {
 	if msg := err.Error(); msg != "" {
 		fmt.Fprintln(std.err, "rmqctl:", msg)
 	}
+	for _, h := range hints(err) {
+		fmt.Fprintln(std.err, "  "+h)
+	}
 	var coded *exitError
 	switch {
 	case errors.As(err, &coded):
@@ -55,4 +62,36 @@ func report(std *streams, err error) int {
 		return exitInterrupted
 	}
 	return exitFailed
+}
+
+// hints are the likely causes and next steps that the errors in err's tree know of, each once.
+func hints(err error) []string {
+	var out []string
+	add := func(label, text string) {
+		if h := label + text; text != "" && !slices.Contains(out, h) {
+			out = append(out, h)
+		}
+	}
+	var walk func(error)
+	walk = func(err error) {
+		switch e := err.(type) {
+		case *ssh.Error:
+			add("likely: ", e.Likely)
+			add("next:   ", e.Next)
+		case *provision.GateError:
+			add("next:   ", e.Next)
+		}
+		switch e := err.(type) {
+		case interface{ Unwrap() error }:
+			if inner := e.Unwrap(); inner != nil {
+				walk(inner)
+			}
+		case interface{ Unwrap() []error }:
+			for _, inner := range e.Unwrap() {
+				walk(inner)
+			}
+		}
+	}
+	walk(err)
+	return out
 }
