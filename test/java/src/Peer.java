@@ -44,17 +44,28 @@ public class Peer {
             int eq = argv[i].indexOf('=');
             p.args.put(argv[i].substring(0, eq), argv[i].substring(eq + 1));
         }
-        switch (argv[0]) {
-            case "produce": p.produce(); break;
-            case "produce-loop": p.produceLoop(); break;
-            case "consume": p.consume(); break;
-            case "consume-loop": p.consumeLoop(); break;
-            case "pull": p.pull(); break;
-            case "litepull": p.litePull(); break;
-            default: throw new IllegalArgumentException("no subcommand " + argv[0]);
+        int code = 0;
+        try {
+            p.run(argv[0]);
+        } catch (Throwable e) {
+            e.printStackTrace();
+            code = 1;
         }
         OUT.flush();
-        System.exit(0); // client threads that are not daemons
+        System.exit(code); // client threads are not daemons
+    }
+
+    void run(String subcommand) throws Exception {
+        if (!subcommand.endsWith("-loop")) exitWhenStdinCloses();
+        switch (subcommand) {
+            case "produce": produce(); break;
+            case "produce-loop": produceLoop(); break;
+            case "consume": consume(); break;
+            case "consume-loop": consumeLoop(); break;
+            case "pull": pull(); break;
+            case "litepull": litePull(); break;
+            default: throw new IllegalArgumentException("no subcommand " + subcommand);
+        }
     }
 
     // ---- producing
@@ -332,12 +343,19 @@ public class Peer {
 
     static AtomicInteger untilStdinCloses() {
         AtomicInteger closed = new AtomicInteger();
+        whenStdinCloses(() -> closed.set(1));
+        return closed;
+    }
+
+    // exitWhenStdinCloses: nobody is left who wants the results.
+    static void exitWhenStdinCloses() { whenStdinCloses(() -> Runtime.getRuntime().halt(3)); }
+
+    static void whenStdinCloses(Runnable act) {
         Thread t = new Thread(() -> {
             try { while (System.in.read() >= 0) { } } catch (Exception e) { /* closed is closed */ }
-            closed.set(1);
+            act.run();
         });
         t.setDaemon(true);
         t.start();
-        return closed;
     }
 }
