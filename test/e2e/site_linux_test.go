@@ -183,7 +183,17 @@ func (s *site) destroy() result {
 	return s.must(s.inv.Name+"\n", "destroy", s.file, "--data")
 }
 
-func (s *site) namesrv() string { return s.inv.NamesrvAddr() }
+// namesrv lists the name servers on hosts that are up. Java's client cannot be started with a dead host in its list: connecting
+// takes as long as the whole request may (both 3 s).
+func (s *site) namesrv() string {
+	var up []string
+	for _, ns := range s.inv.NameServers {
+		if s.host(ns.Node).Running() {
+			up = append(up, ns.Addr())
+		}
+	}
+	return strings.Join(up, ";")
+}
 
 // units lists every service of the cluster on its node: "node1 rmq-x-namesrv.service".
 func (s *site) units() []unit {

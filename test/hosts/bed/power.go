@@ -157,6 +157,13 @@ func (n *Node) boot(p *power) int {
 	return cmd.ProcessState.ExitCode()
 }
 
+// Running says whether the node is switched on, booted or not.
+func (n *Node) Running() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.power != nil && !isClosed(n.power.ended)
+}
+
 // leader is the node's PID 1 as the machine numbers it.
 func (n *Node) leader() (string, error) {
 	n.mu.Lock()
