@@ -123,7 +123,7 @@ func twoAtOnce(t *testing.T, b *bed.Bed) {
 func killedHalfWay(t *testing.T, b *bed.Bed) {
 	must(t, b.Reset(ctxOf(t)))
 	s := layout(t, b, "d6", rootByKey(b))
-	for _, lines := range []int{10, 25, 40} {
+	for _, lines := range []int{6, 12, 12} {
 		s.killedAfter(lines)
 	}
 	t.Log(s.deploy())
