@@ -152,6 +152,7 @@ func disasters(s *site) {
 	}
 
 	// X4: the other master is killed too, with 1,000 unread messages on both.
+	eventually(s.t, time.Minute, func() bool { return s.committed(b, "X3@x3") == perBroker(all)[b.Name] }, "the offsets on the disk")
 	kill(s, nodeB, b.Unit())
 	s.awaitRoute(b.Addr(), false)
 	got = s.receive(peers.Clients49, "X4", "x4", 1000)
