@@ -29,6 +29,10 @@ const (
 	retryPause = 2 * time.Second
 	lostEvery  = 5 // failures
 	timeout    = 5 * time.Second
+	// offsetsEvery is how far a slave may be behind with consumer offsets: what was committed later is consumed again when it
+	// has to take over. Tables of more than offsetsMost rows are copied once a period only.
+	offsetsEvery = time.Second
+	offsetsMost  = 20_000
 	// newsPause is the least time between two rounds that news in the log asked for.
 	newsPause = 200 * time.Millisecond
 )
@@ -45,6 +49,7 @@ type Slave struct {
 	Save    func() error                          // writes the tables that changed
 	Lost    func()                                // the master did not answer: it may have moved
 
+	rows   int        // of the master's offset table; Run's alone
 	mu     sync.Mutex // guards master
 	master string
 	moved  chan struct{}
@@ -123,16 +128,41 @@ func (s *Slave) Run(ctx context.Context) {
 				failures = 0
 			}
 		}
+		if !s.between(ctx, pause) {
+			return
+		}
+	}
+}
+
+// between waits until the next round is due, or news ask for one, and keeps the consumer offsets close meanwhile. It is
+// false when the context has ended.
+func (s *Slave) between(ctx context.Context, pause time.Duration) bool {
+	for end := s.Clock.Now().Add(pause); ; {
+		left := end.Sub(s.Clock.Now())
+		if left <= 0 {
+			return true
+		}
 		select {
 		case <-ctx.Done():
-			return
+			return false
 		case <-s.moved:
 			select {
 			case <-ctx.Done():
-				return
+				return false
 			case <-s.Clock.After(newsPause):
+				return true
 			}
-		case <-s.Clock.After(pause):
+		case <-s.Clock.After(min(left, offsetsEvery)):
+		}
+		addr := s.Master()
+		if pause != period || addr == "" || s.rows > offsetsMost {
+			continue // the master is away, or the table is too large to be asked for all the time
+		}
+		short, cancel := context.WithTimeout(ctx, timeout)
+		err := s.offsets(short, addr)
+		cancel()
+		if err != nil {
+			return ctx.Err() == nil // the round finds out what is the matter, and says it
 		}
 	}
 }
@@ -177,6 +207,10 @@ func (s *Slave) offsets(ctx context.Context, addr string) error {
 	table, err := fetchOffsets(ctx, s.Client, addr)
 	if err != nil {
 		return err
+	}
+	s.rows = 0
+	for _, queues := range table {
+		s.rows += len(queues)
 	}
 	for _, e := range s.Offsets.Follow(table) {
 		s.Log.Info("tell the master an offset it missed", "topic", e.Topic, "group", e.Group, "queue", e.Queue, "offset", e.Offset)
