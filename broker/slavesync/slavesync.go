@@ -104,7 +104,7 @@ func (s *Slave) Master() string {
 	return s.master
 }
 
-// Run copies every ten seconds until the context ends, and tries every two while the master does not answer: what it
+// Run copies every ten seconds, offsets every second, until the context ends, and tries every two while the master does not answer: what it
 // missed should reach it before clients ask it.
 func (s *Slave) Run(ctx context.Context) {
 	s.init()
