@@ -177,5 +177,5 @@ func (m *ProgressModel) hostView(h *hostLine) string {
 	default:
 		tail = styleDim.Render(firstLine(h.why))
 	}
-	return fmt.Sprintf("%s %-14s %-34s %s %s", mark, name, what, styleDim.Render(fmt.Sprintf("%3d changed %3d held", h.changed, h.held)), tail)
+	return fmt.Sprintf("%s %-14s %-46.46s %s %s", mark, name, what, styleDim.Render(fmt.Sprintf("%3d changed %3d held", h.changed, h.held)), tail)
 }
