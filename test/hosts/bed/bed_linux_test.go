@@ -274,10 +274,18 @@ systemctl daemon-reload && systemctl enable --now confined 2>&1`)
 		t.Fatal(err)
 	}
 	n.Sh(ctxOf(t), "root", "", "systemctl reboot") // the connection may or may not end first
-	eventually(t, func() bool {
-		id, err := n.BootID(ctxOf(t))
-		return err == nil && id != before
-	}, "another boot id")
+	// A look into a node that is just going down may hang: each gets a few seconds, the reboot as long as a stubborn service.
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(100 * time.Millisecond) {
+		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+		id, err := n.BootID(ctx)
+		cancel()
+		if err == nil && id != before {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("waited in vain for another boot id; now %q %v", id, err)
+		}
+	}
 	if err := n.Wait(ctxOf(t)); err != nil {
 		t.Fatal(err)
 	}
@@ -287,6 +295,7 @@ systemctl daemon-reload && systemctl enable --now confined 2>&1`)
 
 func powerCut(t *testing.T, b *Bed) {
 	n := b.Node("node1")
+	must(t, n.Wait(ctxOf(t)))
 	held, err := b.Dial(ctxOf(t), operator, n.Addr+":9876")
 	if err != nil {
 		t.Fatal(err)
