@@ -1,3 +1,5 @@
+// Delivery of delayed messages: one loop for each level, asleep until its next message is due.
+
 package delay
 
 import (

@@ -1,3 +1,5 @@
+// A client as groups see it.
+
 package group
 
 import (

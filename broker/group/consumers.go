@@ -1,3 +1,5 @@
+// Consumer groups: who is connected and what each group subscribes to.
+
 package group
 
 import (

@@ -1,3 +1,5 @@
+// Locks of queues that are consumed in order.
+
 package group
 
 import (

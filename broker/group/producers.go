@@ -1,3 +1,5 @@
+// Producer groups: who is connected.
+
 package group
 
 import (

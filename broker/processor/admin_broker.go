@@ -1,3 +1,5 @@
+// Operators: the broker as a whole, its numbers and its settings.
+
 package processor
 
 import (

@@ -1,3 +1,5 @@
+// Operators: groups, their members and their progress.
+
 package processor
 
 import (

@@ -1,3 +1,5 @@
+// Operators: offsets compared, copied, and queues looked into.
+
 package processor
 
 import (

@@ -1,3 +1,5 @@
+// Operators: topics.
+
 package processor
 
 import (

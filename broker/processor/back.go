@@ -1,3 +1,5 @@
+// Messages that consumers give back: retry and dead-letter topics.
+
 package processor
 
 import (

@@ -1,3 +1,5 @@
+// Heartbeats, good-byes, and what consumers are told of their group.
+
 package processor
 
 import (

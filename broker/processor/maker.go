@@ -1,3 +1,5 @@
+// Topics and groups that come into being because somebody uses them.
+
 package processor
 
 import (

@@ -1,3 +1,5 @@
+// Offsets of queues and of groups.
+
 package processor
 
 import (

@@ -1,3 +1,5 @@
+// The properties of a message that is sent: read once, changed as storing demands.
+
 package processor
 
 import (

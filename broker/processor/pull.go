@@ -1,3 +1,5 @@
+// Pulls, and the long polls among them.
+
 package processor
 
 import (

@@ -1,3 +1,5 @@
+// Single messages, by id and by key.
+
 package processor
 
 import (

@@ -1,3 +1,5 @@
+// Requests that an operator sends through the broker to a client.
+
 package processor
 
 import (

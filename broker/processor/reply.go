@@ -1,3 +1,5 @@
+// Replies to messages that were sent as requests.
+
 package processor
 
 import (

@@ -1,3 +1,5 @@
+// Sends: checked, stored, and answered when flush and replication are as the configuration asks.
+
 package processor
 
 import (

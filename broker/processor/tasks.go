@@ -1,3 +1,5 @@
+// Answers that are owed, so that stopping can wait for them.
+
 package processor
 
 import (

@@ -1,3 +1,5 @@
+// How fast a number has grown within the last 10, 60 and 600 seconds.
+
 package stats
 
 import (

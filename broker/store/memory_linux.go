@@ -1,3 +1,5 @@
+// How much memory this machine has, on Linux.
+
 package store
 
 import "golang.org/x/sys/unix"

@@ -1,3 +1,5 @@
+// The store: opened, started, closed.
+
 package store
 
 import (

@@ -1,3 +1,5 @@
+// A clock for tests.
+
 package clock
 
 import (

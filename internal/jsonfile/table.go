@@ -1,3 +1,5 @@
+// A table that a JSON file keeps, with the version that RocketMQ compares.
+
 package jsonfile
 
 import (

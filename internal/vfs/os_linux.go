@@ -1,3 +1,5 @@
+// What of the real file system needs Linux calls: locks, fdatasync, allocation, disk usage.
+
 package vfs
 
 import (

@@ -1,3 +1,5 @@
+// What brokers say: registration, heartbeats, good-byes.
+
 package processor
 
 import (

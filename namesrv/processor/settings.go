@@ -1,3 +1,5 @@
+// Key-value configuration and the name server's own settings.
+
 package processor
 
 import (

@@ -1,3 +1,5 @@
+// Routes, lists of topics, and the write masks over them.
+
 package processor
 
 import (

@@ -1,3 +1,5 @@
+// The steps of a broker.
+
 package role
 
 import (

@@ -1,3 +1,5 @@
+// The steps of every host.
+
 package role
 
 import (

@@ -1,3 +1,5 @@
+// The steps of a name server.
+
 package role
 
 import (

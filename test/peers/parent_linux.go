@@ -1,3 +1,5 @@
+// A child ends with its parent, on Linux.
+
 package peers
 
 import (

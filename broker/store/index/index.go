@@ -1,3 +1,5 @@
+// The index as a whole: its files from the oldest to the newest, and queries over them.
+
 package index
 
 import (

@@ -1,3 +1,5 @@
+// How the host in memory answers questions.
+
 package steptest
 
 import (

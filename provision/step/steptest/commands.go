@@ -1,3 +1,5 @@
+// What the host in memory does when a command runs.
+
 package steptest
 
 import (

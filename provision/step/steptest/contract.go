@@ -1,3 +1,5 @@
+// The contract that every step keeps, as one test.
+
 package steptest
 
 import (

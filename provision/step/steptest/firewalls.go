@@ -1,3 +1,5 @@
+// The firewalls of the host in memory.
+
 package steptest
 
 import (

@@ -1,3 +1,5 @@
+// Whether this machine can carry a bed.
+
 package bed
 
 import (
