@@ -64,7 +64,7 @@ func (s *Store) checkRecord(r *message.Record, say func(string, ...any)) {
 	if q == nil {
 		return // deleted topic
 	}
-	want := consumequeue.Unit{Phys: r.PhysicalOffset, Size: r.Size, Tags: s.tagsCode(r)}
+	want := consumequeue.Unit{Phys: r.PhysicalOffset, Size: r.Size, Tags: s.tagsCode(r, propsOf(r.Properties))}
 	u, ok := s.unit(q, r.QueueOffset)
 	if (!ok || u != want) && (!ok || u.Phys < want.Phys) { // a newer one: the topic was made anew
 		say("record at %d: %s/%d has %+v at %d, want %+v", r.PhysicalOffset, r.Topic, r.QueueID, u, r.QueueOffset, want)

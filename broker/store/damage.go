@@ -4,6 +4,7 @@ package store
 // skipped inside the log, and kept aside at its end.
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -152,10 +153,5 @@ func (s *Store) dropSegment(seg *segment.File) error {
 }
 
 func allZero(b []byte) bool {
-	for _, c := range b {
-		if c != 0 {
-			return false
-		}
-	}
-	return true
+	return len(b) == 0 || b[0] == 0 && bytes.Equal(b[1:], b[:len(b)-1])
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"sync"
 
+	"rmqctl/broker/store/index"
 	"rmqctl/internal/message"
 )
 
@@ -15,6 +16,7 @@ type rawAppender struct {
 	mu   sync.Mutex // one raw append at a time
 	at   int64      // records below are published
 	walk walker
+	keys []index.Put
 }
 
 // ReadLog reads log bytes from off into buf: what is written, never across the end of a segment, blanks included. It
@@ -145,6 +147,12 @@ func (s *Store) publishRaw() ([]Dispatch, error) {
 	w.read, w.segment, w.limit, w.block, w.crc = s.read, s.o.SegmentSize, s.clog.Written(), 64<<10, true
 	w.buf = w.buf[:0]
 	var found []Dispatch
+	defer func() {
+		if s.index != nil {
+			s.indexRun(s.raw.keys)
+			s.raw.keys = s.raw.keys[:0]
+		}
+	}()
 	for {
 		var r message.Record
 		at := s.raw.at
@@ -160,7 +168,7 @@ func (s *Store) publishRaw() ([]Dispatch, error) {
 			return found, err
 		}
 		if r.Size > 0 {
-			d, err := s.restore(&r)
+			d, err := s.restore(&r, &s.raw.keys)
 			if err != nil {
 				s.fail(err)
 				return found, err

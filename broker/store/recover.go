@@ -49,6 +49,7 @@ func (s *Store) recover() error {
 	if err != nil {
 		return err
 	}
+	s.progress(end-from, w.limit-from)
 	if err := s.settle(end, from, crashed); err != nil {
 		return err
 	}
@@ -134,12 +135,17 @@ func (s *Store) prepareScan(from int64, crashed bool) error {
 
 // scan publishes every record from from on and returns where the log ends.
 func (s *Store) scan(w *walker, from int64, exact, crashed bool) (int64, error) {
-	var r message.Record
 	safe := int64(-1)
 	if exact {
 		safe = from
 	}
 	s.published = from
+	w.lookAhead(from)
+	defer w.stopAhead()
+	back := s.restorer()
+	defer back.close()
+	var r message.Record
+	told := from
 	for at := from; ; {
 		n, bad, err := w.record(at, &r)
 		if err != nil && !bad && !errors.Is(err, errEnd) && !errors.Is(err, errNothing) {
@@ -149,7 +155,7 @@ func (s *Store) scan(w *walker, from int64, exact, crashed bool) (int64, error) 
 			if at >= w.limit || errors.Is(err, errNothing) && !crashed && safe >= 0 {
 				return at, nil
 			}
-			next, err := s.stumble(w, at, safe, err)
+			next, err := s.stumble(w.fresh(), at, safe, err)
 			if err != nil || next == at {
 				return at, err
 			}
@@ -157,18 +163,28 @@ func (s *Store) scan(w *walker, from int64, exact, crashed bool) (int64, error) 
 			continue
 		}
 		if r.Size > 0 {
-			if _, err := s.restore(&r); err != nil {
+			if err := back.record(&r); err != nil {
 				return 0, err
 			}
 			s.lastRecord, s.lastStored = at, r.StoreTimestamp
 		}
 		at += n
 		s.published = at
-		if f := s.o.Progress; f != nil {
-			f(at-from, w.limit-from)
+		if at-told >= progressStep {
+			told = at
+			s.progress(at-from, w.limit-from)
 		}
 	}
 }
+
+func (s *Store) progress(done, total int64) {
+	if f := s.o.Progress; f != nil {
+		f(done, total)
+	}
+}
+
+// progressStep is how often recovery says how far it is.
+const progressStep = 1 << 20
 
 // settle ends the log at end and makes everything else agree. After a crash the outcome is put on the disk at once, so that
 // a second crash finds a checkpoint and repeats nothing.

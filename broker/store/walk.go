@@ -1,15 +1,13 @@
 package store
 
-// Walking over the records of the log, for recovery and for replicated bytes.
+// Walking over the records of the log, for recovery and for replicated bytes. restore.go is the way back of what is found.
 
 import (
 	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"strings"
 
-	"rmqctl/broker/store/consumequeue"
 	"rmqctl/internal/message"
 )
 
@@ -21,8 +19,16 @@ type walker struct {
 	block   int
 	crc     bool
 
+	ahead *ahead // nil: every block is read when it is needed
+
 	buf []byte
-	off int64 // log offset of buf[0]
+	off int64  // log offset of buf[0]
+	own []byte // memory for blocks that the walker reads itself
+}
+
+// fresh is a walker over the same log that shares no buffer with w.
+func (w *walker) fresh() *walker {
+	return &walker{read: w.read, segment: w.segment, limit: w.limit, block: w.block, crc: w.crc}
 }
 
 // errEnd: the walk has reached the limit, or a record that is not complete below it.
@@ -40,11 +46,17 @@ func (w *walker) bytes(off int64, n int) ([]byte, error) {
 	if int64(n) > most {
 		return nil, errEnd
 	}
-	k := int(min(int64(max(n, w.block)), most))
-	if cap(w.buf) < k {
-		w.buf = make([]byte, k)
+	if w.ahead != nil && w.ahead.fill(w, off) && n <= len(w.buf) {
+		return w.buf[:n], nil
 	}
-	w.buf, w.off = w.buf[:k], off
+	k := int(min(int64(max(n, w.block)), most))
+	if w.ahead != nil {
+		k = n
+	}
+	if cap(w.own) < k {
+		w.own = make([]byte, k)
+	}
+	w.buf, w.off = w.own[:k], off
 	if err := w.read(w.buf, off); err != nil {
 		w.buf = w.buf[:0]
 		return nil, err
@@ -108,13 +120,13 @@ const zeroRun = 16 << 20
 func (w *walker) resync(off, patience int64) (int64, bool, error) {
 	end := min(w.limit, off-off%w.segment+w.segment)
 	zeros := int64(0)
+	look := w.fresh()
 	for p := off + 1; p+message.MinRecord <= end; {
 		n := int(min(1<<20, end-p))
 		b, err := w.bytes(p, n)
 		if err != nil {
 			return 0, false, err
 		}
-		b = bytes.Clone(b)
 		for at := 4; ; {
 			k := nextMagic(b[at:])
 			if k < 0 {
@@ -123,12 +135,12 @@ func (w *walker) resync(off, patience int64) (int64, bool, error) {
 			at += k
 			var r message.Record
 			cand := p + int64(at) - 4
-			if _, bad, err := w.record(cand, &r); err == nil && !bad && r.Size > 0 {
+			if _, bad, err := look.record(cand, &r); err == nil && !bad && r.Size > 0 {
 				return cand, true, nil
 			}
 			at++
 		}
-		if len(bytes.TrimLeft(b, "\x00")) == 0 {
+		if allZero(b) {
 			if zeros += int64(n); zeros >= patience {
 				return 0, false, nil
 			}
@@ -156,65 +168,4 @@ func nextMagic(b []byte) int {
 		}
 		at += k + 1
 	}
-}
-
-// restore publishes a record that was read from the log: to its queue if it has one, and to the index.
-func (s *Store) restore(r *message.Record) (Dispatch, error) {
-	d := Dispatch{Queue: r.QueueID, MaxOffset: -1, StoreTimestamp: r.StoreTimestamp, PhysicalOffset: r.PhysicalOffset}
-	if !validTopic(string(r.Topic)) || r.QueueID < 0 || r.QueueOffset < 0 || r.QueueOffset > maxQueueOffset {
-		s.corrupt(fmt.Sprintf("a record for topic %q queue %d offset %d is left out", r.Topic, r.QueueID, r.QueueOffset), r.PhysicalOffset)
-		return d, nil
-	}
-	if hasQueue(r.SysFlag) {
-		if err := s.restoreUnit(r, &d); err != nil {
-			return d, err
-		}
-	}
-	if s.index != nil {
-		var k keyHashes
-		s.keysOf(string(r.Topic), r.Properties, r.SysFlag, &k)
-		s.indexPut(k.list(), r.PhysicalOffset, r.StoreTimestamp)
-	}
-	return d, nil
-}
-
-func (s *Store) restoreUnit(r *message.Record, d *Dispatch) error {
-	u := consumequeue.Unit{Phys: r.PhysicalOffset, Size: r.Size, Tags: s.tagsCode(r)}
-	q := s.table.GetBytes(r.Topic, r.QueueID)
-	out, err := q.Restore(r.QueueOffset, u)
-	if err != nil {
-		return fmt.Errorf("queue %s/%d: %w", q.Topic, q.ID, err)
-	}
-	switch out {
-	case consumequeue.Padded:
-		s.log.Warn("messages are missing from a queue", "topic", q.Topic, "queue", q.ID, "offset", r.QueueOffset)
-	case consumequeue.Refused:
-		s.corrupt(fmt.Sprintf("a record claims offset %d of queue %s/%d, which cannot be", r.QueueOffset, q.Topic, q.ID), r.PhysicalOffset)
-		return nil
-	case consumequeue.Restarted:
-		s.log.Info("queue numbered anew", "topic", q.Topic, "queue", q.ID, "offset", r.QueueOffset)
-	}
-	d.Topic, d.MaxOffset, d.TagsCode = q.Topic, r.QueueOffset+1, u.Tags
-	return nil
-}
-
-// maxQueueOffset is beyond any queue and small enough to count in bytes.
-const maxQueueOffset = 1 << 50
-
-// validTopic: the name becomes a directory.
-func validTopic(t string) bool {
-	return t != "" && len(t) <= 255 && t != "." && t != ".." && !strings.ContainsAny(t, "/\\\x00")
-}
-
-// tagsCode is the third field of a unit: the tag's hash, or for delayed messages the time they are due.
-func (s *Store) tagsCode(r *message.Record) int64 {
-	if string(r.Topic) == message.ScheduleTopic {
-		if level, ok := delayLevel(r.Properties); ok {
-			return s.deliverTime(level, r.StoreTimestamp)
-		}
-	}
-	if tags := message.PropertyBytes(r.Properties, message.PropTags); tags != nil {
-		return message.TagHash(string(tags))
-	}
-	return 0
 }

@@ -139,21 +139,26 @@ func (x *Index) Put(hashes []int32, phys, at int64, now time.Time) error {
 
 // current is the file that takes entries, a new one when the last is full.
 func (x *Index) current(now time.Time) (*file, error) {
+	last, open := x.newest()
+	if open {
+		return last, nil
+	}
+	return x.roll(last, now)
+}
+
+// newest is the last file, nil when there is none, and whether it takes entries.
+func (x *Index) newest() (last *file, open bool) {
 	x.mu.RLock()
-	var last *file
 	if n := len(x.files); n > 0 {
 		last = x.files[n-1]
 	}
 	x.mu.RUnlock()
-	if last != nil {
-		last.mu.RLock()
-		full := last.full()
-		last.mu.RUnlock()
-		if !full {
-			return last, nil
-		}
+	if last == nil {
+		return nil, false
 	}
-	return x.roll(last, now)
+	last.mu.RLock()
+	defer last.mu.RUnlock()
+	return last, !last.full()
 }
 
 func (x *Index) roll(last *file, now time.Time) (*file, error) {
