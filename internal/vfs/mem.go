@@ -1,18 +1,18 @@
 package vfs
 
-// Mem is a file system in memory that knows what a power cut would take.
+// Mem is a file system in memory that knows what a power cut would take (memcut.go).
 //
-// Every file has two contents: what readers see, and what the disk has. Sync copies the first into the second, page by
-// page. Every directory has two lists of names in the same way; SyncDir copies. Pages are sparse: a hole costs nothing.
+// Every file has two contents: what readers see, and what the disk has. Sync copies the first into the second, sector by
+// sector. Every directory has two lists of names in the same way; what lies between them is kept as a journal of changes,
+// and SyncDir carries those of one directory out. Pages are sparse: a hole costs nothing.
 
 import (
 	"errors"
 	"io"
 	"io/fs"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"sort"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -22,9 +22,10 @@ const memPage = 4096
 
 // Mem implements FS. Make it with NewMem.
 type Mem struct {
-	mu    sync.Mutex // guards everything below, file contents included
-	root  *memNode
-	locks map[*memNode]bool
+	mu      sync.Mutex // guards everything below, file contents included
+	root    *memNode
+	locks   map[*memNode]bool
+	journal []*nameChange // of all directories, in order, not on the disk yet
 
 	// Now gives modification times; nil means time zero. Set it before use.
 	Now   func() time.Time
@@ -42,7 +43,8 @@ type memNode struct {
 	size     int64
 	disk     map[int64]*[memPage]byte // synced pages
 	diskSize int64
-	dirty    map[int64]bool
+	low      int64           // the smallest size since the last sync
+	dirty    map[int64]uint8 // sectors of a page written since the last sync, one bit each
 }
 
 // NewMem makes an empty file system of 1 TiB.
@@ -55,7 +57,7 @@ func newDir() *memNode {
 }
 
 func newFile(perm fs.FileMode) *memNode {
-	return &memNode{perm: perm, pages: map[int64]*[memPage]byte{}, disk: map[int64]*[memPage]byte{}, dirty: map[int64]bool{}}
+	return &memNode{perm: perm, pages: map[int64]*[memPage]byte{}, disk: map[int64]*[memPage]byte{}, dirty: map[int64]uint8{}}
 }
 
 func (m *Mem) now() time.Time {
@@ -130,7 +132,7 @@ func (m *Mem) OpenFile(name string, flag int, perm fs.FileMode) (File, error) {
 	case n == nil:
 		n = newFile(perm)
 		n.mod = m.now()
-		dir.children[base] = n
+		m.set(dir, base, n)
 	case flag&os.O_TRUNC != 0:
 		m.truncate(n, 0)
 	}
@@ -146,7 +148,7 @@ func (m *Mem) MkdirAll(dir string, perm fs.FileMode) error {
 		if c == nil {
 			c = newDir()
 			c.mod = m.now()
-			n.children[p] = c
+			m.set(n, p, c)
 		}
 		if !c.dir {
 			return pathErr("mkdir", dir, errors.New("not a directory"))
@@ -168,7 +170,7 @@ func (m *Mem) Remove(name string) error {
 		return pathErr("remove", name, errors.New("directory not empty"))
 	}
 	m.used -= int64(len(n.pages)) * memPage
-	delete(dir.children, base)
+	m.set(dir, base, nil)
 	return nil
 }
 
@@ -180,14 +182,16 @@ func (m *Mem) RemoveAll(name string) error {
 		return nil
 	}
 	m.forget(dir.children[base])
-	delete(dir.children, base)
+	m.set(dir, base, nil)
 	return nil
 }
 
+// forget gives a file's room back; a directory's files go one by one.
 func (m *Mem) forget(n *memNode) {
 	m.used -= int64(len(n.pages)) * memPage
-	for _, c := range n.children {
-		m.forget(c)
+	for _, name := range sortedKeys(n.children) {
+		m.forget(n.children[name])
+		m.set(n, name, nil)
 	}
 }
 
@@ -203,8 +207,8 @@ func (m *Mem) Rename(from, to string) error {
 	if old := td.children[tb]; old != nil && old != n {
 		m.forget(old)
 	}
-	delete(fd.children, fb)
-	td.children[tb] = n
+	arrival := m.set(td, tb, n)
+	m.set(fd, fb, nil).after = arrival
 	return nil
 }
 
@@ -229,11 +233,11 @@ func (m *Mem) ReadDir(dir string) ([]fs.DirEntry, error) {
 	for name, c := range n.children {
 		out = append(out, fs.FileInfoToDirEntry(c.info(name)))
 	}
-	sort.Slice(out, func(i, j int) bool { return out[i].Name() < out[j].Name() })
+	slices.SortFunc(out, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
 	return out, nil
 }
 
-// SyncDir makes the names in dir durable, and dir itself within its parents.
+// SyncDir makes the names in dir durable. The name of dir itself belongs to its parent.
 func (m *Mem) SyncDir(dir string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -241,10 +245,7 @@ func (m *Mem) SyncDir(dir string) error {
 	if n == nil || !n.dir {
 		return pathErr("syncdir", dir, fs.ErrNotExist)
 	}
-	n.durable = make(map[string]*memNode, len(n.children))
-	for name, c := range n.children {
-		n.durable[name] = c
-	}
+	m.carryOut(func(c *nameChange) bool { return c.dir == n })
 	return nil
 }
 
@@ -279,108 +280,6 @@ func (m *Mem) DiskUsage(string) (total, free int64, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.total, m.total - m.used, nil
-}
-
-// Clone is the file system after the process was killed: everything written is there, locks are gone.
-func (m *Mem) Clone() *Mem { return m.clone(func(*memNode, int64) bool { return true }, true) }
-
-// CrashClone is the file system after a power cut. Synced pages and synced names are there. Of the rest each dirty page
-// survives when keep says so (nil: none do), as a disk may write pages in any order; names are kept or lost by the same
-// dice.
-func (m *Mem) CrashClone(rng *rand.Rand, chance float64) *Mem {
-	if rng == nil {
-		return m.clone(func(*memNode, int64) bool { return false }, false)
-	}
-	return m.clone(func(*memNode, int64) bool { return rng.Float64() < chance }, false)
-}
-
-func (m *Mem) clone(keep func(*memNode, int64) bool, all bool) *Mem {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	out := NewMem()
-	out.Now, out.total = m.Now, m.total
-	seen := map[*memNode]*memNode{}
-	out.root = out.cloneNode(m.root, keep, all, seen)
-	return out
-}
-
-func (m *Mem) cloneNode(n *memNode, keep func(*memNode, int64) bool, all bool, seen map[*memNode]*memNode) *memNode {
-	if c := seen[n]; c != nil {
-		return c
-	}
-	if n.dir {
-		return m.cloneDir(n, keep, all, seen)
-	}
-	c := newFile(n.perm)
-	seen[n] = c
-	c.mod, c.size = n.mod, n.diskSize
-	for i, p := range n.disk {
-		cp := *p
-		c.pages[i] = &cp
-	}
-	if len(n.dirty) > 0 || n.size != n.diskSize {
-		if keep(n, -1) {
-			c.size = n.size
-			for i := range c.pages {
-				if n.pages[i] == nil {
-					delete(c.pages, i)
-				}
-			}
-		}
-		for _, i := range sortedPages(n.dirty) {
-			if p := n.pages[i]; p != nil && i*memPage < c.size && keep(n, i) {
-				cp := *p
-				c.pages[i] = &cp
-			}
-		}
-	}
-	c.diskSize = c.size
-	for i, p := range c.pages {
-		cp := *p
-		c.disk[i] = &cp
-	}
-	m.used += int64(len(c.pages)) * memPage
-	return c
-}
-
-func (m *Mem) cloneDir(n *memNode, keep func(*memNode, int64) bool, all bool, seen map[*memNode]*memNode) *memNode {
-	c := newDir()
-	seen[n] = c
-	c.mod, c.perm = n.mod, n.perm
-	names := map[string]bool{}
-	for name := range n.children {
-		names[name] = true
-	}
-	for name := range n.durable {
-		names[name] = true
-	}
-	sorted := make([]string, 0, len(names))
-	for name := range names {
-		sorted = append(sorted, name)
-	}
-	sort.Strings(sorted)
-	for _, name := range sorted {
-		now, disk := n.children[name], n.durable[name]
-		child := disk
-		// A directory is taken as durable with its parent: real file systems journal it with its first synced entry.
-		if all || now != disk && (now != nil && now.dir || keep(n, 0)) {
-			child = now
-		}
-		if child != nil {
-			cc := m.cloneNode(child, keep, all, seen)
-			c.children[name], c.durable[name] = cc, cc
-		}
-	}
-	return c
-}
-
-func sortedPages(set map[int64]bool) []int64 {
-	out := make([]int64, 0, len(set))
-	for i := range set {
-		out = append(out, i)
-	}
-	sort.Slice(out, func(i, j int) bool { return out[i] < out[j] })
-	return out
 }
 
 type memInfo struct {

@@ -60,7 +60,7 @@ func (f *memFile) WriteAt(p []byte, off int64) (int, error) {
 			f.m.used += memPage
 		}
 		k := copy(page[in:], p[n:])
-		f.n.dirty[i] = true
+		f.n.touch(i, in, in+k)
 		n, off = n+k, off+int64(k)
 		f.n.size = max(f.n.size, off)
 	}
@@ -106,7 +106,7 @@ func (f *memFile) Zero(off, n int64) error {
 		default:
 			clear(p[from-i*memPage : to-i*memPage])
 		}
-		f.n.dirty[i] = true
+		f.n.touch(i, int(from-i*memPage), int(to-i*memPage))
 	}
 	return nil
 }
@@ -123,16 +123,7 @@ func (f *memFile) Allocate(size int64) error {
 func (f *memFile) Sync() error {
 	f.m.mu.Lock()
 	defer f.m.mu.Unlock()
-	for i := range f.n.dirty {
-		if p := f.n.pages[i]; p != nil {
-			cp := *p
-			f.n.disk[i] = &cp
-		} else {
-			delete(f.n.disk, i)
-		}
-	}
-	clear(f.n.dirty)
-	f.n.diskSize = f.n.size
+	f.n.sync()
 	return nil
 }
 
@@ -144,13 +135,14 @@ func (m *Mem) truncate(n *memNode, size int64) {
 			switch {
 			case i*memPage >= size:
 				delete(n.pages, i)
-				n.dirty[i] = true
+				n.touch(i, 0, memPage)
 				m.used -= memPage
 			case (i+1)*memPage > size:
 				clear(p[size-i*memPage:])
-				n.dirty[i] = true
+				n.touch(i, int(size-i*memPage), memPage)
 			}
 		}
 	}
 	n.size = size
+	n.low = min(n.low, size)
 }

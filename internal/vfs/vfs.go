@@ -1,7 +1,7 @@
 // Package vfs is the only door through which the broker and the name server touch their files.
 //
-// OS is the real file system. Mem keeps everything in memory and knows which bytes would survive a power cut
-// (CrashClone). Fault wraps any FS and lets a test fail chosen operations.
+// OS is the real file system. Mem keeps everything in memory and knows what would survive a kill (Clone) and a power cut
+// (PowerCut). Fault wraps any FS and lets a test see, fail or cut short chosen operations.
 package vfs
 
 import (
@@ -78,6 +78,24 @@ func ReadFile(fsys FS, name string) ([]byte, error) {
 		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
 	return b[:n], nil
+}
+
+// MakeDirs is MkdirAll that survives a power cut: it syncs the parent of each directory it makes.
+func MakeDirs(fsys FS, dir string, perm fs.FileMode) error {
+	if info, err := fsys.Stat(dir); err == nil && info.IsDir() {
+		return nil
+	}
+	parent := filepath.Dir(dir)
+	if parent == dir {
+		return nil
+	}
+	if err := MakeDirs(fsys, parent, perm); err != nil {
+		return err
+	}
+	if err := fsys.MkdirAll(dir, perm); err != nil {
+		return err
+	}
+	return fsys.SyncDir(parent)
 }
 
 // WriteFileAtomic replaces name by data so that a crash at any moment leaves either the old or the new content.

@@ -132,7 +132,7 @@ func TestWriteFileAtomicSurvivesAPowerCutAnywhere(t *testing.T) {
 	cut := errors.New("cut")
 	for stop := 0; ; stop++ {
 		m := NewMem()
-		m.MkdirAll("/d", 0o755)
+		MakeDirs(m, "/d", 0o755)
 		if err := WriteFileAtomic(m, "/d/f", []byte("old"), 0o644); err != nil {
 			t.Fatal(err)
 		}
