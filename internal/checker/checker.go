@@ -222,6 +222,27 @@ func (r *Recorder) Failed(id ID) {
 	c.settle()
 }
 
+// SomeAcked names up to n acknowledged messages, spread over all there are.
+func (r *Recorder) SomeAcked(n int) []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	total := 0
+	for _, c := range r.clients {
+		total += len(c.msgs)
+	}
+	step := max(total/max(n, 1), 1)
+	var out []string
+	i := 0
+	for c := range r.clients {
+		for k := range r.clients[c].msgs {
+			if i++; i%step == 0 && r.clients[c].msgs[k].state == acked && len(out) < n {
+				out = append(out, r.nameLocked(ID(c)<<counterBits|ID(k)))
+			}
+		}
+	}
+	return out
+}
+
 // Again says that the same message is sent once more, after Unknown or Failed.
 func (r *Recorder) Again(id ID) {
 	r.mu.Lock()

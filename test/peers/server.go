@@ -83,8 +83,15 @@ func StartBroker(t testing.TB, version, namesrv string, props map[string]string)
 
 func (s *Server) conf() string { return filepath.Join(s.Home, "server.properties") }
 
-// Start starts the server, again after Stop or Kill.
+// Start starts the server, again after Stop or Kill, and waits until it serves.
 func (s *Server) Start() {
+	s.t.Helper()
+	s.Launch()
+	s.Await("boot success", bootTime)
+}
+
+// Launch starts the server and does not wait.
+func (s *Server) Launch() {
 	s.t.Helper()
 	s.Process = start(s.t, s.version+" "+s.class, s.command())
 	s.t.Cleanup(func() {
@@ -92,7 +99,6 @@ func (s *Server) Start() {
 			s.t.Logf("%s server.log\n%s", s.Name, s.logTail())
 		}
 	})
-	s.Await("boot success", bootTime)
 }
 
 func (s *Server) command() *exec.Cmd {
