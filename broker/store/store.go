@@ -339,4 +339,8 @@ func (w *watchers) close() {
 	}
 }
 
-func (s *Store) cache() *segment.Cache { return &segment.Cache{FS: s.fs, Max: s.o.OpenFiles} }
+func (s *Store) cache() *segment.Cache {
+	return &segment.Cache{FS: s.fs, Max: s.o.OpenFiles, Short: func(path string, had int64) {
+		s.corrupt(fmt.Sprintf("%s had only %d bytes; what is missing reads as zeros", path, had), had)
+	}}
+}

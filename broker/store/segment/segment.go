@@ -35,6 +35,8 @@ func Name(base int64) string { return fmt.Sprintf("%020d", base) }
 type Cache struct {
 	FS  vfs.FS
 	Max int
+	// Short, when set, is told of each segment that List has grown although bytes had been in it.
+	Short func(path string, had int64)
 
 	mu  sync.Mutex // guards lru
 	lru list.List  // of *File, newest first
@@ -280,6 +282,31 @@ func (s *File) forget() {
 	}
 }
 
+// grow gives short files their length, when it is clear what that is.
+func (c *Cache) grow(files []*File, lengths map[int64]int64, size int64) error {
+	sure := false
+	for _, n := range lengths {
+		sure = sure || n == size
+	}
+	for i, f := range files {
+		n := lengths[f.base]
+		if n == size && f.base%size == 0 {
+			continue
+		}
+		last := i == len(files)-1
+		if n > size || f.base%size != 0 || !sure && (n > 0 || !last) {
+			return fmt.Errorf("%w: %s has %d bytes at offset %d, segments are configured as %d bytes", ErrLength, f.path, n, f.base, size)
+		}
+		if err := f.grow(); err != nil {
+			return err
+		}
+		if tell := c.Short; tell != nil && (n > 0 || !last) {
+			tell(f.path, n)
+		}
+	}
+	return nil
+}
+
 func (s *File) grow() error {
 	f, err := s.acquire()
 	if err != nil {
@@ -293,7 +320,8 @@ func (s *File) grow() error {
 var ErrLength = errors.New("segment: unexpected file length")
 
 // List finds the segments in dir, sorted. Names that are no segment's are left alone and returned in strangers. A last
-// file that is empty (a crash between creation and growth) is grown; any other length is ErrLength.
+// file that is empty (a crash between creation and growth) is grown, and so is one that is too short beside one of the right
+// length: what it has lost reads as zeros. Any other length is ErrLength.
 func (c *Cache) List(dir string, size int64) (files []*File, strangers []string, err error) {
 	entries, err := c.FS.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -317,19 +345,8 @@ func (c *Cache) List(dir string, size int64) (files []*File, strangers []string,
 		files = append(files, c.Known(dir, base, size))
 	}
 	sort.Slice(files, func(i, j int) bool { return files[i].base < files[j].base })
-	for i, f := range files {
-		n := lengths[f.base]
-		last := i == len(files)-1
-		switch {
-		case n == size && f.base%size == 0:
-		case last && n == 0 && f.base%size == 0:
-			if err := f.grow(); err != nil {
-				return nil, nil, err
-			}
-		default:
-			return nil, nil, fmt.Errorf("%w: %s has %d bytes at offset %d, segments are configured as %d bytes",
-				ErrLength, f.path, n, f.base, size)
-		}
+	if err := c.grow(files, lengths, size); err != nil {
+		return nil, nil, err
 	}
 	return files, strangers, nil
 }
