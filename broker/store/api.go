@@ -12,6 +12,7 @@ import (
 
 	"rmqctl/broker/store/commitlog"
 	"rmqctl/internal/clock"
+	"rmqctl/internal/vfs"
 )
 
 // Status is the outcome of a put.
@@ -45,11 +46,11 @@ func (s Status) String() string {
 // PutResult tells where a message, or a batch, went.
 type PutResult struct {
 	Status         Status
-	PhysicalOffset int64 // of the first record
-	Size           int   // of all records
-	NextOffset     int64 // end of the last record: what flush and replication must reach
-	QueueOffset    int64 // of the first record
-	MessageIDs     string
+	PhysicalOffset int64  // of the first record
+	Size           int    // of all records
+	NextOffset     int64  // end of the last record: what flush and replication must reach
+	QueueOffset    int64  // of the first record
+	MessageIDs     string // of a batch, comma-joined; of one message only from Append
 	StoreTimestamp int64
 	Count          int
 }
@@ -84,6 +85,7 @@ func (s GetStatus) String() string {
 type GetLimit struct {
 	Messages int
 	Bytes    int
+	Cached   bool // do not wait for the disk: ErrCold instead
 }
 
 // Match says which messages a Get wants. A nil function wants all.
@@ -101,15 +103,24 @@ type GetResult struct {
 	Min, Max     int64
 	SuggestSlave bool // the reader is farther behind than memory reaches
 
-	held []*commitlog.Chunk
+	held  []*commitlog.Chunk
+	arena []byte // holds what came from files
 }
+
+// arenaSize is what a result keeps for messages read one by one.
+const arenaSize = 64 << 10
 
 // Release gives the memory behind Messages back. Calling it late or never costs memory, nothing else.
 func (r *GetResult) Release() {
-	for _, c := range r.held {
+	for i, c := range r.held {
 		c.Release()
+		r.held[i] = nil
 	}
-	r.held, r.Messages = nil, nil
+	clear(r.Messages)
+	r.held, r.Messages, r.arena = r.held[:0], r.Messages[:0], r.arena[:0]
+	if cap(r.arena) > arenaSize {
+		r.arena = nil
+	}
 }
 
 // QueryResult is what Query found.
@@ -133,6 +144,7 @@ type Dispatch struct {
 // appender's: they must be quick and must not append.
 type Events struct {
 	OnDispatch func(Dispatch)                  // after the unit is visible; in log order
+	OnRound    func()                          // everybody whose message was in one round has been told: see Done
 	OnFlush    func(flushed int64)             // the log is on disk up to here
 	OnCorrupt  func(what string, offset int64) // damaged bytes were found, skipped or set aside
 	OnDelete   func(file string, why string)   // a file was deleted by retention
@@ -144,6 +156,8 @@ type Tunables struct {
 	FlushInterval         time.Duration // flushIntervalCommitLog
 	FlushLeastPages       int           // flushCommitLogLeastPages
 	FlushThoroughInterval time.Duration // flushCommitLogThoroughInterval
+	SyncFlush             bool          // flushDiskType: nothing is visible or acknowledged before the disk has it
+	SyncFlushTimeout      time.Duration // syncFlushTimeout: then who still waits gets FlushDiskTimeout
 
 	QueueFlushInterval         time.Duration // flushIntervalConsumeQueue
 	QueueFlushLeastPages       int           // flushConsumeQueueLeastPages
@@ -173,6 +187,7 @@ type Tunables struct {
 func DefaultTunables() Tunables {
 	return Tunables{
 		FlushInterval: 500 * time.Millisecond, FlushLeastPages: 4, FlushThoroughInterval: 10 * time.Second,
+		SyncFlushTimeout:   5 * time.Second,
 		QueueFlushInterval: time.Second, QueueFlushLeastPages: 2, QueueFlushThoroughInterval: time.Minute,
 		MaxMessageSize:   4 << 20,
 		MaxBytesInMemory: 256 << 10, MaxCountInMemory: 32, MaxBytesOnDisk: 64 << 10, MaxCountOnDisk: 8,
@@ -218,6 +233,7 @@ var (
 	ErrClosed      = errors.New("store: closed")
 	ErrLocked      = errors.New("store: the directory is in use by another broker")
 	ErrNotFound    = errors.New("store: no message at this offset")
+	ErrCold        = vfs.ErrCold // a Get that must not wait for the disk would have to
 	ErrOutOfRange  = errors.New("store: outside of the log")
 	ErrNotNext     = errors.New("store: bytes do not continue the log")
 	ErrBadStream   = errors.New("store: bytes are not a commit log")

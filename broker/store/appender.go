@@ -13,8 +13,10 @@ type appender struct {
 	end   int64 // where the next record goes
 	chunk *commitlog.Chunk
 	fill  int // bytes used of chunk
-	open  *round
-	idle  *round // a used round without waiters, for the next time
+
+	open    *round // takes puts
+	writing *round // is being written, or nil
+	idle    *round // a used one, for the next time
 
 	gen       int64 // changes when the queues' Next must be learned anew
 	exclusive bool  // raw bytes are being written: no appends
@@ -39,26 +41,30 @@ func (s *Store) enterLocked(q *consumequeue.Queue) error {
 	return nil
 }
 
-// recordLocked gives m its offsets and times and encodes it into dst.
-func (s *Store) recordLocked(m *message.Message, q *consumequeue.Queue, r *rec, dst []byte) {
-	size := message.RecordSize(m)
-	m.StoreTimestamp = s.now().UnixMilli()
+// recordLocked gives m its place, offset and time, and encodes it there.
+func (s *Store) recordLocked(m *message.Message, r *rec, size int, now int64) {
+	dst := s.reserveLocked(size)
+	m.StoreTimestamp = now
 	m.PhysicalOffset, m.QueueOffset, m.Size = s.end, 0, int32(size)
-	if q != nil {
+	if q := r.queue; q != nil {
 		m.QueueOffset = q.Next
 		q.Next++
 	}
 	message.AppendRecord(dst, m)
-	r.queue, r.at, r.store = q, m.QueueOffset, m.StoreTimestamp
+	r.at, r.store = m.QueueOffset, now
 	r.unit.Phys, r.unit.Size = s.end, int32(size)
 	if m.Topic == message.ScheduleTopic {
 		if level, ok := delayLevel(m.Properties); ok {
-			r.unit.Tags = s.deliverTime(level, m.StoreTimestamp)
+			r.unit.Tags = s.deliverTime(level, now)
 		}
 	}
 	s.open.recs = append(s.open.recs, *r)
+	s.open.cost += int64(size) + recCost
 	s.end += int64(size)
 }
+
+// recCost is about what a message holds in memory until it is told, beside its bytes.
+const recCost = 1024
 
 // roomLocked makes sure that total bytes fit into the current segment and chunk in one piece.
 func (s *Store) roomLocked(total int) {

@@ -183,11 +183,20 @@ func (s *Store) flushDue() bool {
 // Flush puts all of the log on the disk now. A failure is final: the kernel may have dropped the pages it could not write,
 // so no later success could be believed.
 func (s *Store) Flush() error {
+	return s.flushed(s.clog.Flush)
+}
+
+// flushTo puts everything below end on the disk and lets readers see it only then.
+func (s *Store) flushTo(end int64) error {
+	return s.flushed(func() (int64, error) { return end, s.clog.Commit(end) })
+}
+
+func (s *Store) flushed(flush func() (int64, error)) error {
 	if err := s.flush.failure(); err != nil {
 		return err
 	}
 	before := s.clog.Flushed()
-	flushed, err := s.clog.Flush()
+	flushed, err := flush()
 	if err != nil {
 		err = fmt.Errorf("%w: %w", ErrFlushFailed, err)
 		s.flush.failed.CompareAndSwap(nil, &err)
@@ -196,10 +205,12 @@ func (s *Store) Flush() error {
 		return err
 	}
 	s.flush.last.Store(s.now().UnixMilli())
-	s.flush.flush.Add(1)
-	s.flush.settle(flushed)
-	if f := s.o.Events.OnFlush; f != nil && flushed > before {
-		f(flushed)
+	if flushed > before {
+		s.flush.flush.Add(1)
+		s.flush.settle(flushed)
+		if f := s.o.Events.OnFlush; f != nil {
+			f(flushed)
+		}
 	}
 	return nil
 }

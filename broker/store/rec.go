@@ -17,6 +17,28 @@ type rec struct {
 	unit  consumequeue.Unit
 	store int64 // store timestamp
 	keys  keyHashes
+	done  Done   // told when the round is done; nil: nobody waits, or he was told already
+	batch *batch // the record is the last of it
+}
+
+// result is what becomes known to who has put the record, or the batch that ends with it.
+func (r *rec) result() PutResult {
+	p := PutResult{PhysicalOffset: r.unit.Phys, Size: int(r.unit.Size), QueueOffset: r.at, StoreTimestamp: r.store, Count: 1,
+		NextOffset: r.unit.Phys + int64(r.unit.Size)}
+	b := r.batch
+	if b == nil {
+		return p
+	}
+	ids := make([]byte, 0, len(b.msgs)*33)
+	for i := range b.msgs {
+		if i > 0 {
+			ids = append(ids, ',')
+		}
+		ids = message.AppendOffsetID(ids, b.msgs[i].StoreHost, b.msgs[i].PhysicalOffset)
+	}
+	first := &b.msgs[0]
+	p.PhysicalOffset, p.QueueOffset, p.Size, p.Count, p.MessageIDs = first.PhysicalOffset, first.QueueOffset, b.size, len(b.msgs), string(ids)
+	return p
 }
 
 // keyHashes are the index hashes of one message. Few messages have more than four keys.
@@ -35,11 +57,12 @@ func (k *keyHashes) add(h int32) {
 	k.n++
 }
 
-func (k *keyHashes) list() []int32 {
-	if len(k.more) == 0 {
-		return k.few[:k.n]
+// at is the i-th hash.
+func (k *keyHashes) at(i int) int32 {
+	if i < len(k.few) {
+		return k.few[i]
 	}
-	return append(append(make([]int32, 0, k.n), k.few[:]...), k.more...)
+	return k.more[i-len(k.few)]
 }
 
 // prepare does outside the lock what needs no offset: checksum, hashes.

@@ -1,13 +1,14 @@
 package store
 
-// Rounds: how appends share one write. One open round collects the messages of all callers; whoever finds nobody writing
-// becomes the leader:
+// Rounds: how puts share one write. One open round collects what all callers put; whoever finds nobody writing becomes the
+// leader:
 //
 //	caller   lock; take offsets; encode into the tail chunk; join the open round; unlock
-//	leader   take the round; write it with one pwrite per piece; publish the units; wake everybody of the round
+//	leader   take the round; write it with one pwrite per piece; [SyncFlush: fdatasync]; let readers see it; publish the
+//	         units; tell everybody of the round
 //
 // The leader does this for one round only; if more has gathered meanwhile, the committer goroutine goes on. So a single
-// caller never waits for another goroutine, and under load rounds grow by themselves.
+// caller never waits for another goroutine, and under load rounds grow by themselves, with the time of a write or a flush.
 
 import (
 	"errors"
@@ -15,6 +16,7 @@ import (
 	"runtime"
 
 	"rmqctl/broker/store/commitlog"
+	"rmqctl/broker/store/index"
 	"rmqctl/internal/vfs"
 )
 
@@ -22,8 +24,8 @@ import (
 type round struct {
 	recs []rec
 	runs []run
-	done chan struct{} // made when somebody waits; closed when the round is written or has failed
-	err  error         // valid after done
+	cost int64 // memory held until it is told
+	told bool  // guarded by mu: the writer tells now, nobody else may
 }
 
 // run is one contiguous piece of log to be written.
@@ -35,12 +37,8 @@ type run struct {
 	last  bool             // the appender has left the chunk
 }
 
-func (r *round) wait() chan struct{} {
-	if r.done == nil {
-		r.done = make(chan struct{})
-	}
-	return r.done
-}
+// keepRecs bounds what an idle round keeps.
+const keepRecs = 1 << 14
 
 func (s *Store) newRound() *round {
 	if r := s.idle; r != nil {
@@ -50,19 +48,19 @@ func (s *Store) newRound() *round {
 	return &round{}
 }
 
-// commitLocked sees to it that the open round is written, and waits for that. It releases mu.
-func (s *Store) commitLocked() error {
-	r := s.open
-	if s.committing {
-		done := r.wait()
-		s.mu.Unlock()
-		<-done
-		return r.err
+// leadLocked says whether the caller has to write the open round, with lead; else somebody is writing, who goes on with it.
+func (s *Store) leadLocked() bool {
+	if s.committing || len(s.open.runs) == 0 {
+		return false
 	}
 	s.committing = true
-	s.mu.Unlock()
+	return true
+}
+
+// lead writes one round.
+func (s *Store) lead() {
 	runtime.Gosched() // callers that are ready to run join this round
-	err := s.commitRound()
+	s.commitRound()
 	s.mu.Lock()
 	if len(s.open.runs) > 0 {
 		select {
@@ -73,7 +71,6 @@ func (s *Store) commitLocked() error {
 		s.restLocked()
 	}
 	s.mu.Unlock()
-	return err
 }
 
 // commitLoop writes the rounds that leaders leave behind.
@@ -85,7 +82,7 @@ func (s *Store) commitLoop() {
 			return
 		}
 		for more := true; more; {
-			_ = s.commitRound() // its callers get the error
+			s.commitRound()
 			s.mu.Lock()
 			if more = len(s.open.runs) > 0; !more {
 				s.restLocked()
@@ -95,38 +92,52 @@ func (s *Store) commitLoop() {
 	}
 }
 
-// commitRound writes the open round, publishes it and wakes its callers. Only the one who set committing calls it.
-func (s *Store) commitRound() error {
+// commitRound writes the open round, publishes it and tells its callers. Only the one who set committing calls it.
+func (s *Store) commitRound() {
 	s.mu.Lock()
-	r := s.open
-	s.open = s.newRound()
-	end := s.end
+	r, end := s.open, s.end
+	s.open, s.writing = s.newRound(), r
 	s.mu.Unlock()
-	err := s.writeRuns(r.runs)
-	if err == nil {
-		s.clog.Advance(end)
-		err = s.publish(r.recs)
-	} else {
-		s.rollBack(err)
-	}
-	r.err = err
-	if err == nil {
-		s.afterRound(r, end)
-	}
+	s.slow.begin()
+	err := s.writeRound(r, end)
+	s.slow.end()
 	s.mu.Lock()
+	r.told, s.writing = true, nil
 	if n := len(r.recs); err == nil && n > 0 {
 		s.published, s.lastRecord, s.lastStored = end, r.recs[n-1].unit.Phys, r.recs[n-1].store
 	}
-	if r.done != nil {
-		close(r.done)
-	} else if s.idle == nil { // nobody else looks at r: use it again
-		clear(r.recs)
-		clear(r.runs)
-		*r = round{recs: r.recs[:0], runs: r.runs[:0]}
-		s.idle = r
-	}
 	s.mu.Unlock()
-	return err
+	if err == nil {
+		s.dispatch(r)
+	}
+	s.tell(r, err)
+	s.mu.Lock()
+	s.slow.held.Add(-r.cost)
+	if clear(r.recs); cap(r.recs) > keepRecs {
+		r.recs = nil
+	}
+	clear(r.runs)
+	*r = round{recs: r.recs[:0], runs: r.runs[:0]}
+	s.idle = r
+	s.mu.Unlock()
+}
+
+// writeRound puts a round where it belongs: into the log, on the disk if that is asked for, into queues and index.
+func (s *Store) writeRound(r *round, end int64) error {
+	if err := s.writeRuns(r.runs); err != nil {
+		s.rollBack(err)
+		return err
+	}
+	if s.tune.Load().SyncFlush {
+		if err := s.flushTo(end); err != nil {
+			s.dropOpen(err)
+			return err
+		}
+	} else {
+		s.clog.Advance(end)
+	}
+	s.watch.tell(end) // slaves read while we publish
+	return s.publish(r.recs)
 }
 
 func (s *Store) writeRuns(runs []run) error {
@@ -151,56 +162,74 @@ func (s *Store) writeRuns(runs []run) error {
 // publish makes the units of a round visible and indexes its messages. A failure leaves the record in the log, where the
 // next recovery finds it; the store stops taking appends.
 func (s *Store) publish(recs []rec) error {
+	keys := s.keys[:0]
 	for i := range recs {
 		r := &recs[i]
-		if r.queue == nil {
-			continue
+		if r.queue != nil {
+			if err := r.queue.Publish(r.at, r.unit); err != nil {
+				s.fail(fmt.Errorf("publish: %w", err))
+				return err
+			}
 		}
-		if err := r.queue.Publish(r.at, r.unit); err != nil {
-			s.fail(fmt.Errorf("publish: %w", err))
-			return err
+		for k := range r.keys.n {
+			keys = append(keys, index.Put{Hash: r.keys.at(k), Phys: r.unit.Phys, At: r.store})
 		}
 	}
-	for i := range recs {
-		if recs[i].keys.n > 0 {
-			s.indexPut(recs[i].keys.list(), recs[i].unit.Phys, recs[i].store)
-		}
+	if s.keys = keys; len(keys) > 0 {
+		s.indexRun(keys)
 	}
 	return nil
 }
 
-// indexPut must not stop the broker: a message that could not be indexed is found by everything but its key.
-func (s *Store) indexPut(hashes []int32, phys, at int64) {
-	if err := s.index.Put(hashes, phys, at, s.now()); err != nil && s.count.indexErrors.Add(1) == 1 {
-		s.log.Error("index: messages are not findable by key", "offset", phys, "err", err)
+func (s *Store) dispatch(r *round) {
+	f := s.o.Events.OnDispatch
+	if f == nil {
+		return
+	}
+	for i := range r.recs {
+		if p := &r.recs[i]; p.queue != nil {
+			f(Dispatch{Topic: p.queue.Topic, Queue: p.queue.ID, MaxOffset: p.at + 1, TagsCode: p.unit.Tags,
+				StoreTimestamp: p.store, PhysicalOffset: p.unit.Phys})
+		}
 	}
 }
 
-func (s *Store) afterRound(r *round, end int64) {
-	if f := s.o.Events.OnDispatch; f != nil {
+// tell says to everybody of a round what became of it.
+func (s *Store) tell(r *round, err error) {
+	if err == nil {
+		err = s.state.failure() // a flush beside this round has failed: what it holds may never reach the disk
+	}
+	if err != nil {
 		for i := range r.recs {
-			if p := &r.recs[i]; p.queue != nil {
-				f(Dispatch{Topic: p.queue.Topic, Queue: p.queue.ID, MaxOffset: p.at + 1, TagsCode: p.unit.Tags,
-					StoreTimestamp: p.store, PhysicalOffset: p.unit.Phys})
+			if d := r.recs[i].done; d != nil {
+				d.Stored(PutResult{Status: s.failedStatus(err)}, err)
 			}
 		}
+		return
 	}
-	s.watch.tell(end)
+	n, bytes := len(r.recs), 0
+	for i := range r.recs {
+		p := &r.recs[i]
+		bytes += int(p.unit.Size)
+		if p.done != nil {
+			p.done.Stored(p.result(), nil)
+		}
+	}
+	s.count.put(n, bytes)
+	if f := s.o.Events.OnRound; f != nil {
+		f()
+	}
 }
 
 // rollBack takes back a round that could not be written, and everything that gathered behind it.
 func (s *Store) rollBack(err error) {
 	s.mu.Lock()
-	later := s.open
-	s.open = s.newRound()
 	s.end = s.clog.Written()
 	s.chunk = nil
 	s.gen++ // every queue learns its next offset again
 	s.clog.Tail.CutFrom(s.end)
-	if later.err = err; later.done != nil {
-		close(later.done)
-	}
 	s.mu.Unlock()
+	s.dropOpen(err)
 	if cerr := s.clog.Cut(s.end, nil); cerr != nil {
 		err = errors.Join(err, cerr)
 		s.fail(err)
@@ -211,4 +240,18 @@ func (s *Store) rollBack(err error) {
 		return
 	}
 	s.fail(err)
+}
+
+// dropOpen refuses what has gathered behind a round that failed.
+func (s *Store) dropOpen(err error) {
+	s.mu.Lock()
+	later := s.open
+	s.open, later.told = s.newRound(), true
+	s.mu.Unlock()
+	s.slow.held.Add(-later.cost)
+	for i := range later.recs {
+		if d := later.recs[i].done; d != nil {
+			d.Stored(PutResult{Status: s.failedStatus(err)}, err)
+		}
+	}
 }

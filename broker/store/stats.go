@@ -20,6 +20,7 @@ type Stats struct {
 	QueueBytesPending  int64 // bytes of queues in memory only
 	Flushes            int64
 	IndexErrors        int64
+	Stalls             int64 // times the disk did not answer for a second
 	DiskUsedPercent    int   // of the fuller disk; -1 not measured
 	LastStored         int64 // store timestamp of the newest message, ms
 }
@@ -35,7 +36,7 @@ func (s *Store) Stats() Stats {
 		Gets: s.count.gets.Load(), GotMessages: s.count.got.Load(),
 		MinPhysical: s.clog.Min(), MaxPhysical: end, FlushedPhysical: flushed, DispatchedPhysical: published,
 		ToFlush: end - flushed, DispatchBehind: max(end-published, 0), QueueBytesPending: s.table.PendingBytes(),
-		Flushes: s.flush.flush.Load(), IndexErrors: s.count.indexErrors.Load(),
+		Flushes: s.flush.flush.Load(), IndexErrors: s.count.indexErrors.Load(), Stalls: s.count.stalls.Load(),
 		DiskUsedPercent: int(s.count.disk.Load()), LastStored: stored,
 	}
 }
@@ -43,13 +44,28 @@ func (s *Store) Stats() Stats {
 // counters are what Stats shows.
 type counters struct {
 	messages, bytes, gets, got atomic.Int64
-	indexErrors, disk          atomic.Int64
+	indexErrors, disk, stalls  atomic.Int64
 
-	mu      sync.Mutex      // guards failing
-	failing map[string]bool // background work whose last try failed
+	mu      sync.Mutex         // guards failing and hurt
+	failing map[string]bool    // background work whose last try failed
+	hurt    map[int64]struct{} // damaged records that were told of
 }
 
-func (c *counters) put(_ string, n, size int) {
+// firstDamage remembers a damaged record; false: it was told of, or too many were.
+func (c *counters) firstDamage(phys int64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, told := c.hurt[phys]; told || len(c.hurt) >= 1000 {
+		return false
+	}
+	if c.hurt == nil {
+		c.hurt = map[int64]struct{}{}
+	}
+	c.hurt[phys] = struct{}{}
+	return true
+}
+
+func (c *counters) put(n, size int) {
 	c.messages.Add(int64(n))
 	c.bytes.Add(int64(size))
 }

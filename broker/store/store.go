@@ -44,7 +44,9 @@ type Store struct {
 
 	commit chan struct{} // a round waits for the committer goroutine
 	flush  flusher
+	slow   slow
 	watch  watchers
+	keys   []index.Put // of the round that is published
 	state  state
 	raw    rawAppender
 	clean  cleaner
@@ -72,6 +74,7 @@ func Open(fsys vfs.FS, o Options) (*Store, error) {
 	s.open, s.gen = &round{}, 1
 	s.flush.init(s)
 	s.watch.init()
+	s.slow.wake = make(chan struct{}, 1)
 	if err := fsys.MkdirAll(o.Dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -172,7 +175,7 @@ func (s *Store) Start() error {
 		return err
 	}
 	s.started = true
-	for _, loop := range []func(){s.commitLoop, s.flushLoop, s.queueLoop, s.cleanLoop} {
+	for _, loop := range []func(){s.commitLoop, s.watchLoop, s.flushLoop, s.queueLoop, s.cleanLoop} {
 		s.wg.Add(1)
 		go func() {
 			defer s.wg.Done()
@@ -339,8 +342,4 @@ func (w *watchers) close() {
 	}
 }
 
-func (s *Store) cache() *segment.Cache {
-	return &segment.Cache{FS: s.fs, Max: s.o.OpenFiles, Short: func(path string, had int64) {
-		s.corrupt(fmt.Sprintf("%s had only %d bytes; what is missing reads as zeros", path, had), had)
-	}}
-}
+func (s *Store) cache() *segment.Cache { return &segment.Cache{FS: s.fs, Max: s.o.OpenFiles} }

@@ -205,14 +205,8 @@ func (l *Log) Flush() (int64, error) {
 	if from >= to {
 		return from, nil
 	}
-	for base := l.Base(from); base < to; base += l.size {
-		s := l.find(base)
-		if s == nil {
-			continue // deleted by retention meanwhile
-		}
-		if err := s.Sync(); err != nil && !errors.Is(err, segment.ErrRemoved) {
-			return from, err
-		}
+	if err := l.sync(from, to); err != nil {
+		return from, err
 	}
 	l.flushed.Store(to)
 	return to, nil
