@@ -5,43 +5,61 @@ package store
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"sync"
 
+	"rmqctl/broker/store/commitlog"
 	"rmqctl/broker/store/consumequeue"
 	"rmqctl/broker/store/segment"
 	"rmqctl/internal/message"
+	"rmqctl/internal/vfs"
 )
 
 // Get reads messages of a queue from offset on. The first is always given, however large; then the limits hold.
 func (s *Store) Get(topic string, queue int32, offset int64, limit GetLimit, match Match) (GetResult, error) {
+	var res GetResult
+	err := s.Fill(&res, topic, queue, offset, limit, match)
+	return res, err
+}
+
+// Fill is Get into a result that was released before: who keeps one does not allocate. With limit.Cached it never waits for
+// the disk: ErrCold says that it would have to.
+func (s *Store) Fill(res *GetResult, topic string, queue int32, offset int64, limit GetLimit, match Match) error {
+	res.Release()
 	s.count.gets.Add(1)
 	q := s.table.Get(topic, queue)
 	if q == nil {
-		return GetResult{Status: NoMatchedLogicQueue}, nil
+		res.reset(NoMatchedLogicQueue, 0, 0, 0)
+		return nil
 	}
-	first, end, err := q.Range(s.clog.Min())
+	first, end, err := q.Range(s.clog.Min(), limit.Cached)
 	if err != nil {
-		return GetResult{}, err
+		return err
 	}
-	res := GetResult{Min: first, Max: end, Next: offset}
 	switch {
 	case end == 0:
-		res.Status, res.Next = NoMessageInQueue, 0
+		res.reset(NoMessageInQueue, 0, first, end)
 	case offset < first:
-		res.Status, res.Next = OffsetTooSmall, first
+		res.reset(OffsetTooSmall, first, first, end)
 	case offset == end:
-		res.Status = OffsetOverflowOne
+		res.reset(OffsetOverflowOne, offset, first, end)
 	case offset > end:
-		res.Status, res.Next = OffsetOverflowBadly, end
+		res.reset(OffsetOverflowBadly, end, first, end)
 	default:
-		g := getter{s: s, t: s.tune.Load(), limit: limit, match: match, res: &res, logEnd: s.clog.Written()}
+		res.reset(NoMatchedMessage, offset, first, end)
+		g := getter{s: s, t: s.tune.Load(), limit: limit, match: match, res: res, logEnd: s.clog.Written()}
 		if err := g.run(q, offset); err != nil {
 			res.Release()
-			return res, err
+			return err
 		}
 		s.count.got.Add(int64(len(res.Messages)))
 	}
-	return res, nil
+	return nil
+}
+
+func (r *GetResult) reset(status GetStatus, next, first, end int64) {
+	r.Status, r.Next, r.Min, r.Max = status, next, first, end
+	r.Bytes, r.SuggestSlave = 0, false
 }
 
 // getter is one Get on its way.
@@ -54,7 +72,8 @@ type getter struct {
 	logEnd int64
 
 	units  []byte
-	window []byte // log bytes read from the file
+	chunk  *commitlog.Chunk // where the last message was found; referenced by res
+	window []byte           // log bytes read from the file
 	winOff int64
 }
 
@@ -68,17 +87,15 @@ func (g *getter) run(q *consumequeue.Queue, offset int64) error {
 		n = min(n, max(g.t.MaxCountInMemory, g.t.MaxCountOnDisk)+8)
 	}
 	var err error
-	g.units, err = q.Read(*pooled, offset, n)
+	g.units, err = q.Read(*pooled, offset, n, g.limit.Cached)
 	*pooled = g.units[:0]
 	if errors.Is(err, segment.ErrRemoved) {
 		g.res.Status = OffsetFoundNull
-		g.res.Next = offset
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	g.res.Status = NoMatchedMessage
 	return g.scan(offset)
 }
 
@@ -95,15 +112,14 @@ func (g *getter) scan(offset int64) error {
 		if g.full(u) {
 			break
 		}
-		g.res.Next = offset + int64(i) + 1
-		g.res.SuggestSlave = g.logEnd-(u.Phys+int64(u.Size)) > g.memory()
 		if g.match.Unit != nil && !g.match.Unit(u.Tags) {
-			if len(g.res.Messages) == 0 {
-				g.res.Status = NoMatchedMessage
-			}
+			g.looked(u, offset+int64(i), NoMatchedMessage)
 			continue
 		}
 		b, err := g.record(u, i)
+		if errors.Is(err, vfs.ErrCold) && len(g.res.Messages) >= g.t.MaxCountInMemory/2 {
+			return nil // enough for once; the next Get begins with the cold one
+		}
 		if err != nil {
 			return err
 		}
@@ -112,25 +128,27 @@ func (g *getter) scan(offset int64) error {
 			if u.Phys >= g.s.clog.Min() || u.Phys < 0 { // there, and damaged: the next one may be good
 				skipBelow = -1
 			}
-			if len(g.res.Messages) == 0 {
-				g.res.Status = MessageWasRemoving
-			}
+			g.looked(u, offset+int64(i), MessageWasRemoving)
 			continue
 		}
 		if g.match.Record != nil && !g.match.Record(b) {
-			if len(g.res.Messages) == 0 {
-				g.res.Status = NoMatchedMessage
-			}
+			g.looked(u, offset+int64(i), NoMatchedMessage)
 			continue
-		}
-		if g.res.Messages == nil {
-			g.res.Messages = make([][]byte, 0, min(count-i, g.t.MaxCountInMemory))
 		}
 		g.res.Messages = append(g.res.Messages, b)
 		g.res.Bytes += len(b)
-		g.res.Status = Found
+		g.looked(u, offset+int64(i), Found)
 	}
 	return nil
+}
+
+// looked notes that unit i was decided on, and the status that follows unless messages were found.
+func (g *getter) looked(u consumequeue.Unit, i int64, status GetStatus) {
+	g.res.Next = i + 1
+	g.res.SuggestSlave = g.logEnd-(u.Phys+int64(u.Size)) > g.memory()
+	if status == Found || len(g.res.Messages) == 0 {
+		g.res.Status = status
+	}
 }
 
 func (g *getter) memory() int64 { return g.s.o.MemoryBytes / 100 * int64(g.t.InMemoryRatio) }
@@ -156,38 +174,102 @@ func (g *getter) record(u consumequeue.Unit, i int) ([]byte, error) {
 	if u.Phys < 0 || u.Size < message.MinRecord || int64(u.Size) > left { // a damaged unit
 		return nil, nil
 	}
-	if b, c := g.s.clog.Tail.Get(u.Phys, int(u.Size)); b != nil {
-		if !isRecord(b, u) {
-			c.Release()
-			return nil, nil
-		}
-		g.res.held = append(g.res.held, c)
-		return b, nil
+	if b, fresh := g.inMemory(u); b != nil {
+		return g.checked(b, u, !fresh), nil
 	}
 	if at := u.Phys - g.winOff; at >= 0 && at+int64(u.Size) <= int64(len(g.window)) {
-		return g.checked(g.window[at:at+int64(u.Size):at+int64(u.Size)], u)
+		return g.checked(g.window[at:at+int64(u.Size):at+int64(u.Size)], u, true), nil
 	}
 	if u.Phys < g.s.clog.Min() || u.Phys+int64(u.Size) > g.logEnd {
 		return nil, nil
 	}
-	n := g.span(u, i)
-	b := make([]byte, n)
-	err := g.s.clog.ReadAt(b, u.Phys)
+	err := g.read(u, i)
 	if errors.Is(err, segment.ErrRemoved) || errors.Is(err, segment.ErrRange) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	g.window, g.winOff = b, u.Phys
-	return g.checked(b[:u.Size:u.Size], u)
+	if b, fresh := g.inMemory(u); b != nil {
+		return g.checked(b, u, !fresh), nil
+	}
+	if at := u.Phys - g.winOff; at >= 0 && at+int64(u.Size) <= int64(len(g.window)) {
+		return g.checked(g.window[at:at+int64(u.Size):at+int64(u.Size)], u, true), nil
+	}
+	return nil, fmt.Errorf("%w: %d was cut off meanwhile", ErrNotFound, u.Phys)
 }
 
-func (g *getter) checked(b []byte, u consumequeue.Unit) ([]byte, error) {
-	if !isRecord(b, u) {
-		return nil, nil
+// inMemory finds u in the tail or in a block; fresh says that the bytes never were on a disk.
+func (g *getter) inMemory(u consumequeue.Unit) (b []byte, fresh bool) {
+	if g.chunk != nil {
+		if b := g.chunk.At(u.Phys, int(u.Size)); b != nil {
+			return b, g.chunk.Fresh()
+		}
 	}
-	return b, nil
+	b, c := g.s.clog.Tail.Get(u.Phys, int(u.Size))
+	if b == nil {
+		return nil, false
+	}
+	g.chunk = c
+	g.res.held = append(g.res.held, c)
+	return b, c.Fresh()
+}
+
+// read brings u from the file into memory: the whole block around it where more of that was asked for lately, else u and
+// what follows it into the window.
+func (g *getter) read(u consumequeue.Unit, i int) error {
+	read := g.s.clog.ReadAt
+	if g.limit.Cached {
+		read = g.s.clog.ReadCached
+	}
+	base := g.s.clog.Base(u.Phys)
+	if u.Size <= commitlog.BlockOverlap && g.s.clog.Tail.Missed(u.Phys) {
+		if err := g.s.clog.Tail.Load(u.Phys, base, min(base+g.s.o.SegmentSize, g.logEnd), read); err != nil {
+			return err
+		}
+		if b, _ := g.inMemory(u); b != nil {
+			return nil
+		}
+	}
+	b := g.res.room(int(g.span(u, i)))
+	if err := read(b, u.Phys); err != nil {
+		return err
+	}
+	g.window, g.winOff = b, u.Phys
+	return nil
+}
+
+// room is n bytes that live until Release.
+func (r *GetResult) room(n int) []byte {
+	if len(r.arena)+n > cap(r.arena) {
+		r.arena = make([]byte, 0, max(n, arenaSize))
+	}
+	at := len(r.arena)
+	r.arena = r.arena[:at+n]
+	return r.arena[at : at+n : at+n]
+}
+
+// checked gives b if it is the record that u promises. What was on a disk may have been damaged there: its checksum is
+// looked at too.
+func (g *getter) checked(b []byte, u consumequeue.Unit, stored bool) []byte {
+	if !isRecord(b, u) {
+		return nil
+	}
+	if stored {
+		var r message.Record
+		if _, err := r.Parse(b, message.Options{CheckCRC: true}); err != nil {
+			g.s.damaged(u.Phys, err)
+			return nil
+		}
+	}
+	return b
+}
+
+// damaged tells of a stored record that is not served, once for each.
+func (s *Store) damaged(phys int64, why error) {
+	if s.count.firstDamage(phys) {
+		s.corrupt(fmt.Sprintf("a stored message is damaged and is not served (%v)", why), phys)
+	}
 }
 
 // span is how much to read at u at once: messages of one queue lie scattered, but as long as what lies between them is less

@@ -36,7 +36,7 @@ func (s *Store) offsets(topic string, queue int32) (first, end int64) {
 	if q == nil {
 		return 0, 0
 	}
-	first, end, err := q.Range(s.clog.Min())
+	first, end, err := q.Range(s.clog.Min(), false)
 	if err != nil {
 		s.log.Error("offsets of a queue", "topic", topic, "queue", queue, "err", err)
 		return 0, 0
@@ -47,7 +47,7 @@ func (s *Store) offsets(topic string, queue int32) (first, end int64) {
 // unit is one entry of a queue; ok is false when there is none, or it stands for no message.
 func (s *Store) unit(q *consumequeue.Queue, offset int64) (u consumequeue.Unit, ok bool) {
 	var buf [consumequeue.UnitSize]byte
-	b, err := q.Read(buf[:0], offset, 1)
+	b, err := q.Read(buf[:0], offset, 1, false)
 	if err != nil || len(b) == 0 {
 		return u, false
 	}

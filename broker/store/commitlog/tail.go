@@ -23,6 +23,7 @@ type Chunk struct {
 	n     atomic.Int64
 	refs  atomic.Int32
 	alive atomic.Bool
+	block bool // read from a file
 }
 
 // Tail holds the chunks. New and Publish are called by one goroutine at a time.
@@ -33,6 +34,8 @@ type Tail struct {
 	list atomic.Pointer[[]*Chunk]
 	mu   sync.Mutex // guards changes of list, and free
 	free []*Chunk
+
+	blocks blocks // older parts that are read now
 }
 
 // NewTail keeps about limit bytes in chunks of chunkSize.
@@ -66,6 +69,9 @@ func (c *Chunk) Room(at int) []byte { return c.buf[at:at:len(c.buf)] }
 func (c *Chunk) Cap() int           { return len(c.buf) }
 func (c *Chunk) Base() int64        { return c.base.Load() }
 
+// Fresh tells whether the bytes are those that were appended, and not read back from a file.
+func (c *Chunk) Fresh() bool { return !c.block }
+
 // Bytes are the bytes from..to of the chunk.
 func (c *Chunk) Bytes(from, to int) []byte { return c.buf[from:to:to] }
 
@@ -95,6 +101,7 @@ func (t *Tail) retireLocked(c *Chunk) {
 
 // CutFrom forgets everything at and behind off.
 func (t *Tail) CutFrom(off int64) {
+	t.blocks.cutFrom(off)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var keep []*Chunk
@@ -115,21 +122,33 @@ func (t *Tail) CutFrom(off int64) {
 func (t *Tail) Get(off int64, n int) ([]byte, *Chunk) {
 	list := *t.list.Load()
 	i := sort.Search(len(list), func(i int) bool { return list[i].base.Load() > off }) - 1
-	if i < 0 {
-		return nil, nil
+	if i >= 0 {
+		if b, c := list[i].take(off, n); c != nil {
+			return b, c
+		}
 	}
-	c := list[i]
+	return t.blocks.get(off, n)
+}
+
+// take references the chunk if it is alive and holds [off, off+n).
+func (c *Chunk) take(off int64, n int) ([]byte, *Chunk) {
 	c.refs.Add(1)
-	if !c.alive.Load() {
-		c.refs.Add(-1)
-		return nil, nil
+	if c.alive.Load() { // looked at before the base: a chunk that is used again is alive only when its base is set
+		if b := c.At(off, n); b != nil {
+			return b, c
+		}
 	}
+	c.refs.Add(-1)
+	return nil, nil
+}
+
+// At gives [off, off+n) to who holds a reference already; nil when the chunk does not have it.
+func (c *Chunk) At(off int64, n int) []byte {
 	at := off - c.base.Load()
 	if at < 0 || at+int64(n) > c.n.Load() {
-		c.refs.Add(-1)
-		return nil, nil
+		return nil
 	}
-	return c.buf[at : at+int64(n) : at+int64(n)], c
+	return c.buf[at : at+int64(n) : at+int64(n)]
 }
 
 // Copy copies what is in memory from off on, at most len(p) bytes, and returns how much that was.

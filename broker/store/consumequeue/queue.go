@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"rmqctl/broker/store/segment"
+	"rmqctl/internal/vfs"
 )
 
 // Queue is one queue of one topic. Units are published to memory and saved to files later:
@@ -96,9 +97,23 @@ func (q *Queue) publish(u Unit) {
 	}
 }
 
-// Read copies up to n units from offset at into dst and returns them. ErrRemoved means retention was faster.
-func (q *Queue) Read(dst []byte, at int64, n int) ([]byte, error) {
-	if err := q.rlock(); err != nil {
+// rlockCached is rlock that does not go to the disk if cached is set.
+func (q *Queue) rlockCached(cached bool) error {
+	if !cached {
+		return q.rlock()
+	}
+	q.mu.RLock()
+	if q.loaded {
+		return nil
+	}
+	q.mu.RUnlock()
+	return vfs.ErrCold
+}
+
+// Read copies up to n units from offset at into dst and returns them. ErrRemoved means retention was faster; ErrCold that
+// it should not wait for the disk and would have to.
+func (q *Queue) Read(dst []byte, at int64, n int, cached bool) ([]byte, error) {
+	if err := q.rlockCached(cached); err != nil {
 		return nil, err
 	}
 	end := min(q.end, at+int64(n))
@@ -120,7 +135,11 @@ func (q *Queue) Read(dst []byte, at int64, n int) ([]byte, error) {
 		}
 		f := files[(pos-files[0].Base())/q.t.segSize]
 		k := min(fromFile-got, (f.End()-pos)/UnitSize)
-		if err := f.ReadAt(dst[got*UnitSize:(got+k)*UnitSize], pos-f.Base()); err != nil {
+		read := f.ReadAt
+		if cached {
+			read = f.ReadCached
+		}
+		if err := read(dst[got*UnitSize:(got+k)*UnitSize], pos-f.Base()); err != nil {
 			return dst[:0], err
 		}
 		got += k
@@ -128,9 +147,10 @@ func (q *Queue) Read(dst []byte, at int64, n int) ([]byte, error) {
 	return dst, nil
 }
 
-// Range is the first offset whose record is still in a log that starts at logMin, and the end.
-func (q *Queue) Range(logMin int64) (first, end int64, err error) {
-	if err := q.rlock(); err != nil {
+// Range is the first offset whose record is still in a log that starts at logMin, and the end. With cached it does not go
+// to the disk: ErrCold.
+func (q *Queue) Range(logMin int64, cached bool) (first, end int64, err error) {
+	if err := q.rlockCached(cached); err != nil {
 		return 0, 0, err
 	}
 	first, end = q.min, q.end
@@ -138,6 +158,9 @@ func (q *Queue) Range(logMin int64) (first, end int64, err error) {
 	q.mu.RUnlock()
 	if fresh {
 		return first, end, nil
+	}
+	if cached {
+		return 0, 0, vfs.ErrCold
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
