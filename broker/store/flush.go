@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"rmqctl/internal/message"
 )
 
 const pageSize = 4096
@@ -215,6 +217,16 @@ func (s *Store) flushed(flush func() (int64, error)) error {
 	return nil
 }
 
+// saveSoon has the queues of delayed messages written to their files within milliseconds. After a kill the units of other
+// queues are made again from the log by any broker; Java's 4.9 makes those with the tag where the time of delivery
+// belongs, and would deliver the messages at once.
+func (s *Store) saveSoon() {
+	select {
+	case s.hurry <- struct{}{}:
+	default:
+	}
+}
+
 // queueLoop saves consume queues and the index by their intervals and writes the checkpoint.
 func (s *Store) queueLoop() {
 	thorough := s.now()
@@ -223,6 +235,11 @@ func (s *Store) queueLoop() {
 		select {
 		case <-s.stop:
 			return
+		case <-s.hurry:
+			if s.state.failure() == nil {
+				s.count.told(s.log, "save consume queues", s.table.SaveTopic(message.ScheduleTopic))
+			}
+			continue
 		case <-s.o.Clock.After(t.QueueFlushInterval):
 		}
 		if s.state.failure() != nil {

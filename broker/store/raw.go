@@ -66,6 +66,9 @@ func (s *Store) AppendRaw(off int64, b []byte) error {
 	}
 	found, err := s.publishRaw()
 	for i := range found {
+		if found[i].Topic == message.ScheduleTopic {
+			s.saveSoon()
+		}
 		if f := s.o.Events.OnDispatch; f != nil && found[i].MaxOffset >= 0 {
 			f(found[i])
 		}
@@ -174,7 +177,7 @@ func (s *Store) publishRaw() ([]Dispatch, error) {
 				return found, err
 			}
 			found = append(found, d)
-			s.count.put(d.Topic, 1, int(r.Size))
+			s.count.put(1, int(r.Size))
 		}
 		s.raw.at = at + n
 		s.mu.Lock()

@@ -17,6 +17,7 @@ import (
 
 	"rmqctl/broker/store/commitlog"
 	"rmqctl/broker/store/index"
+	"rmqctl/internal/message"
 	"rmqctl/internal/vfs"
 )
 
@@ -169,6 +170,9 @@ func (s *Store) publish(recs []rec) error {
 			if err := r.queue.Publish(r.at, r.unit); err != nil {
 				s.fail(fmt.Errorf("publish: %w", err))
 				return err
+			}
+			if r.queue.Topic == message.ScheduleTopic {
+				s.saveSoon()
 			}
 		}
 		for k := range r.keys.n {

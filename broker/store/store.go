@@ -43,6 +43,7 @@ type Store struct {
 	quiet      chan struct{} // closed when committing ends; made by who waits for that
 
 	commit chan struct{} // a round waits for the committer goroutine
+	hurry  chan struct{} // units of delayed messages wait to be saved
 	flush  flusher
 	slow   slow
 	watch  watchers
@@ -69,7 +70,7 @@ func Open(fsys vfs.FS, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{fs: fsys, o: o, log: o.Log, commit: make(chan struct{}, 1), stop: make(chan struct{})}
+	s := &Store{fs: fsys, o: o, log: o.Log, commit: make(chan struct{}, 1), hurry: make(chan struct{}, 1), stop: make(chan struct{})}
 	s.tune.Store(o.Tunables)
 	s.open, s.gen = &round{}, 1
 	s.flush.init(s)

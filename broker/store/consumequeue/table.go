@@ -274,6 +274,20 @@ func (t *Table) Save(least int, sync bool) error {
 	return failed
 }
 
+// SaveTopic writes one topic's units to their files, without putting them on the disk.
+func (t *Table) SaveTopic(name string) error {
+	t.saveMu.Lock()
+	defer t.saveMu.Unlock()
+	for _, id := range t.Queues(name) {
+		if q := t.Get(name, id); q != nil {
+			if err := q.save(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // syncAll syncs the files of list, several at a time: a journalling file system commits for all of them at once. Then the
 // directories, each once.
 func (t *Table) syncAll(list []*Queue) error {
