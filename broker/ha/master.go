@@ -36,9 +36,14 @@ type Master struct {
 	mu       sync.Mutex // guards all below
 	listener net.Listener
 	slaves   map[*slaveConn]struct{}
+	best     int64 // the farthest report of those connected; nobody: there is none
 	waiting  waiters
 	ahead    map[forked]struct{}
+
+	waits chan struct{} // somebody waits: deadlines are looked at
 }
+
+const nobody = math.MinInt64
 
 // forked is a slave that reported more than this master has: its log is not a prefix of ours, now or later.
 type forked struct {
@@ -50,7 +55,7 @@ type forked struct {
 const maxForked = 64
 
 // lateCheck is how often waiting appends are looked through for passed deadlines.
-const lateCheck = 50 * time.Millisecond
+const lateCheck = 100 * time.Millisecond
 
 // NewMaster returns a master that has no listener yet: Await answers SlaveNotAvailable.
 func NewMaster(o MasterOptions) *Master {
@@ -69,7 +74,7 @@ func NewMaster(o MasterOptions) *Master {
 	if o.FallBehindMax <= 0 {
 		o.FallBehindMax = DefaultFallBehindMax
 	}
-	m := &Master{o: o, slaves: map[*slaveConn]struct{}{}, ahead: map[forked]struct{}{}}
+	m := &Master{o: o, slaves: map[*slaveConn]struct{}{}, ahead: map[forked]struct{}{}, best: nobody, waits: make(chan struct{}, 1)}
 	m.ctx, m.stop = context.WithCancel(context.Background())
 	m.group.Go(m.watchLate)
 	return m
@@ -139,8 +144,7 @@ func (m *Master) Close() error {
 	for s := range m.slaves {
 		s.close()
 	}
-	left := m.waiting
-	m.waiting = nil
+	left := m.waiting.all()
 	m.mu.Unlock()
 	m.group.Wait()
 	tell(left, FlushSlaveTimeout)
@@ -149,19 +153,27 @@ func (m *Master) Close() error {
 
 // Await calls done once, as soon as one slave has everything before next, at once when no slave is near enough to wait
 // for, or after timeout. done may run on the caller's goroutine or on a connection's: it must be quick and must not block.
+// It costs no timer, no goroutine and no memory of its own, and is meant for a whole round of appends.
 func (m *Master) Await(next int64, timeout time.Duration, done func(Status)) {
+	deadline := m.o.Clock.Now().Add(timeout).UnixNano()
 	m.mu.Lock()
-	best, any := m.bestLocked()
-	switch {
-	case !any || next-best >= m.o.FallBehindMax || m.ctx.Err() != nil:
+	switch best := m.best; {
+	case best == nobody || next-best >= m.o.FallBehindMax || m.ctx.Err() != nil:
 		m.mu.Unlock()
 		done(SlaveNotAvailable)
 	case best >= next:
 		m.mu.Unlock()
 		done(Replicated)
 	default:
-		m.waiting.add(waiter{next: next, deadline: m.o.Clock.Now().Add(timeout), done: done})
+		first := m.waiting.len() == 0
+		m.waiting.add(waiter{next, deadline, done})
 		m.mu.Unlock()
+		if first {
+			select {
+			case m.waits <- struct{}{}:
+			default:
+			}
+		}
 	}
 }
 
@@ -170,47 +182,51 @@ func (m *Master) Await(next int64, timeout time.Duration, done func(Status)) {
 func (m *Master) Replicated() (int64, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.bestLocked()
+	return m.best, m.best != nobody
 }
 
-func (m *Master) bestLocked() (int64, bool) {
-	best := int64(math.MinInt64)
-	for s := range m.slaves {
-		if s.reported && s.ack > best {
-			best = s.ack
-		}
-	}
-	return best, best != math.MinInt64
-}
-
-// acked takes a slave's report and releases what it covers.
-func (m *Master) acked(s *slaveConn, off int64) {
+// acked takes a slave's report and releases what it covers. out is memory to do it in; it is returned for the next time.
+func (m *Master) acked(s *slaveConn, off int64, out []waiter) []waiter {
 	m.mu.Lock()
 	s.ack, s.reported = off, true
-	released := m.waiting.covered(off)
+	m.best = max(m.best, off)
+	out = m.waiting.covered(off, out[:0])
 	m.mu.Unlock()
-	tell(released, Replicated)
+	tell(out, Replicated)
+	clear(out)
+	return out
 }
 
 func (m *Master) remove(s *slaveConn) {
 	m.mu.Lock()
+	defer m.mu.Unlock()
 	delete(m.slaves, s)
-	m.mu.Unlock()
+	m.best = nobody
+	for s := range m.slaves {
+		if s.reported {
+			m.best = max(m.best, s.ack)
+		}
+	}
 }
 
+// watchLate answers those that waited too long. While nobody waits it sleeps.
 func (m *Master) watchLate() {
-	tick := m.o.Clock.NewTicker(lateCheck)
-	defer tick.Stop()
+	var late []waiter
 	for {
 		select {
 		case <-m.ctx.Done():
 			return
-		case <-tick.C:
+		case <-m.waits:
 		}
-		m.mu.Lock()
-		late := m.waiting.late(m.o.Clock.Now())
-		m.mu.Unlock()
-		tell(late, FlushSlaveTimeout)
+		for some := true; some; {
+			m.pause(lateCheck)
+			m.mu.Lock()
+			late = m.waiting.late(m.o.Clock.Now(), late[:0])
+			some = m.waiting.len() > 0 && m.ctx.Err() == nil
+			m.mu.Unlock()
+			tell(late, FlushSlaveTimeout)
+			clear(late)
+		}
 	}
 }
 
@@ -262,7 +278,7 @@ func (m *Master) Status() MasterStatus {
 	hi := m.o.Log.MaxPhysical()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	st := MasterStatus{MaxOffset: hi, Waiting: len(m.waiting)}
+	st := MasterStatus{MaxOffset: hi, Waiting: m.waiting.len()}
 	for s := range m.slaves {
 		lag := max(hi-s.ack, 0)
 		st.Slaves = append(st.Slaves, SlaveState{

@@ -101,6 +101,7 @@ func (s *slaveConn) housekeep() {
 // readReports hands the first report to the sender and takes each later one as an acknowledgement.
 func (s *slaveConn) readReports(first chan<- int64) error {
 	var in reports
+	var released []waiter
 	buf := make([]byte, 1024)
 	begun := false
 	for {
@@ -122,7 +123,7 @@ func (s *slaveConn) readReports(first chan<- int64) error {
 		if off < 0 || off > s.sent.Load() {
 			return fmt.Errorf("report of %d, but only %d was sent: %w", off, s.sent.Load(), errFrame)
 		}
-		s.m.acked(s, off)
+		released = s.m.acked(s, off, released)
 	}
 }
 
@@ -140,7 +141,7 @@ func (s *slaveConn) send(first <-chan int64) error {
 	}
 	s.log.Info("sending the log to a slave", "offset", at, "slave", report)
 	s.sent.Store(at)
-	s.m.acked(s, report)
+	s.m.acked(s, report, nil)
 	s.lastWrite.Store(s.m.o.Clock.Now().UnixNano())
 	s.started.Store(true)
 	s.beat() // the slave learns at once that it is being followed up, even if it is level

@@ -3,65 +3,80 @@
 package ha
 
 import (
-	"container/heap"
+	"slices"
 	"time"
 )
 
-// waiter is one append: done is called once, when a slave has everything before next or at deadline.
+// waiter is one append, or a round of them: done is called once, when a slave has everything before next or at deadline.
 type waiter struct {
 	next     int64
-	deadline time.Time
+	deadline int64 // unix nanoseconds
 	done     func(Status)
 }
 
-// waiters is a heap by next: one acknowledgement releases all that it covers, however they were ordered.
-type waiters []waiter
-
-func (w waiters) Len() int           { return len(w) }
-func (w waiters) Less(i, j int) bool { return w[i].next < w[j].next }
-func (w waiters) Swap(i, j int)      { w[i], w[j] = w[j], w[i] }
-func (w *waiters) Push(x any)        { *w = append(*w, x.(waiter)) }
-func (w *waiters) Pop() any {
-	old := *w
-	last := old[len(old)-1]
-	old[len(old)-1] = waiter{} // let done go
-	*w = old[:len(old)-1]
-	return last
+// waiters is a queue ascending by next. Appends come in the order of the log, so adding is adding at the end; one
+// acknowledgement takes a piece off the front. Nothing is allocated once it has grown.
+type waiters struct {
+	list []waiter // list[head:] wait
+	head int
 }
 
-func (w *waiters) add(x waiter) { heap.Push(w, x) }
+func (w *waiters) len() int { return len(w.list) - w.head }
 
-// covered takes out all that an acknowledgement up to ack releases.
-func (w *waiters) covered(ack int64) []waiter {
-	var out []waiter
-	for len(*w) > 0 && (*w)[0].next <= ack {
-		out = append(out, heap.Pop(w).(waiter))
+func (w *waiters) add(x waiter) {
+	if w.head > 0 && len(w.list) == cap(w.list) {
+		w.settle()
+	}
+	w.list = append(w.list, x)
+	for i := len(w.list) - 1; i > w.head && w.list[i-1].next > w.list[i].next; i-- {
+		w.list[i-1], w.list[i] = w.list[i], w.list[i-1]
+	}
+}
+
+// settle moves what waits to the start of the memory.
+func (w *waiters) settle() {
+	n := copy(w.list, w.list[w.head:])
+	clear(w.list[n:]) // let each done go
+	w.list, w.head = w.list[:n], 0
+}
+
+// covered takes out all that an acknowledgement up to ack releases, and appends them to out.
+func (w *waiters) covered(ack int64, out []waiter) []waiter {
+	from := w.head
+	for w.head < len(w.list) && w.list[w.head].next <= ack {
+		w.head++
+	}
+	out = append(out, w.list[from:w.head]...)
+	clear(w.list[from:w.head])
+	if w.head == len(w.list) {
+		w.list, w.head = w.list[:0], 0
 	}
 	return out
 }
 
-// late takes out all whose deadline has come.
-func (w *waiters) late(now time.Time) []waiter {
-	var out []waiter
-	keep := (*w)[:0]
-	for _, x := range *w {
-		if now.Before(x.deadline) {
-			keep = append(keep, x)
-		} else {
-			out = append(out, x)
+// late takes out all whose deadline has come, and appends them to out.
+func (w *waiters) late(now time.Time, out []waiter) []waiter {
+	w.settle()
+	at := now.UnixNano()
+	w.list = slices.DeleteFunc(w.list, func(x waiter) bool {
+		if x.deadline > at {
+			return false
 		}
-	}
-	if len(out) == 0 {
-		return nil
-	}
-	clear((*w)[len(keep):])
-	*w = keep
-	heap.Init(w)
+		out = append(out, x)
+		return true
+	})
+	return out
+}
+
+// all takes out everything.
+func (w *waiters) all() []waiter {
+	out := w.list[w.head:]
+	*w = waiters{}
 	return out
 }
 
 func tell(ws []waiter, s Status) {
-	for _, w := range ws {
-		w.done(s)
+	for i := range ws {
+		ws[i].done(s)
 	}
 }
