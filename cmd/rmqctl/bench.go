@@ -1,202 +1,153 @@
-// Load on a running cluster, ours or Java's: throughput and latency percentiles.
+// Load on running brokers, ours or Java's: throughput, latency percentiles, and what it cost.
 package main
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
-	"io"
+	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
-	"github.com/HdrHistogram/hdrhistogram-go"
-
 	"rmqctl/internal/client"
-	"rmqctl/internal/message"
+	"rmqctl/internal/load"
 	"rmqctl/internal/protocol"
 )
 
 type benchCmd struct {
-	namesrvFlag
-	What        string        `arg:"" enum:"produce,consume" help:"produce or consume."`
-	Topic       string        `short:"t" default:"BenchmarkTest" help:"Topic."`
+	What        string        `arg:"" enum:"produce,consume,e2e" help:"produce: send; consume: read what is there, from the first message; e2e: send at a rate and receive, timed from when each was due."`
+	NamesrvAddr string        `short:"n" name:"namesrvAddr" env:"NAMESRV_ADDR" placeholder:"A:9876;B:9876" help:"Name servers; their masters carry the load."`
+	Broker      []string      `sep:";" placeholder:"HOST:10911" help:"These brokers, without a name server."`
+	Topic       string        `short:"t" default:"BenchmarkTest" help:"Topic; made where it is missing."`
+	Topics      int           `default:"1" help:"So many topics, TOPIC-00000 and on."`
+	Queues      int32         `default:"8" help:"Queues of a topic that is made."`
+	AutoCreate  bool          `help:"Do not make the topics: the first message to each does, where the broker allows it."`
 	Size        int           `default:"1024" help:"Body size in bytes."`
 	Connections int           `default:"8" help:"Connections to each broker."`
-	InFlight    int           `default:"16" help:"Requests under way on each connection."`
+	InFlight    int           `default:"16" help:"Requests under way on each connection; for consume: pulls, at most one a queue."`
+	OneWrite    bool          `help:"One write a request, as stock clients do, instead of one for all that can go."`
+	Header      string        `default:"json" enum:"json,binary" help:"Header encoding."`
 	Rate        int           `help:"Messages per second in all, timed from when each was due; 0: as many as possible."`
-	Duration    time.Duration `default:"10s" help:"How long."`
+	Count       int64         `help:"End after so many messages; 0: when the time is over."`
+	Duration    time.Duration `default:"10s" help:"How long, after the warm-up."`
 	Warmup      time.Duration `default:"2s" help:"Left out of the figures."`
-	Group       string        `default:"rmqctl-bench" help:"Group of the consumers."`
-	Output      string        `default:"plain" enum:"plain,json" help:"Form of the result."`
-}
-
-// benchResult is what --output json prints. Latencies are microseconds.
-type benchResult struct {
-	What       string  `json:"what"`
-	Messages   int64   `json:"messages"`
-	Failed     int64   `json:"failed"`
-	Seconds    float64 `json:"seconds"`
-	PerSecond  float64 `json:"messagesPerSecond"`
-	MBPerSec   float64 `json:"megabytesPerSecond"`
-	P50        int64   `json:"p50Micros"`
-	P90        int64   `json:"p90Micros"`
-	P99        int64   `json:"p99Micros"`
-	P999       int64   `json:"p999Micros"`
-	Max        int64   `json:"maxMicros"`
-	FirstError string  `json:"firstError,omitempty"`
+	Group       string        `default:"rmqctl-bench" help:"Group of producers and consumers."`
+	Repeat      bool          `help:"consume: begin again when everything is read, until the time is over."`
+	Verify      bool          `help:"produce: read everything afterwards and look for each acknowledged message, whole and once."`
+	BrokerPid   []int         `placeholder:"PID" help:"Brokers on this machine whose processor time and memory are wanted."`
+	Output      string        `default:"plain" enum:"plain,json" help:"Form of the result; json is one line."`
 }
 
 func (c *benchCmd) Run(ctx context.Context, std *streams) error {
-	if c.Connections < 1 || c.InFlight < 1 || c.Size < 0 || c.Rate < 0 {
-		return withCode(exitUsage, fmt.Errorf("bench: connections and in-flight must be at least 1, size and rate not negative"))
+	if err := c.check(); err != nil {
+		return withCode(exitUsage, fmt.Errorf("bench: %w", err))
 	}
-	m := &meter{histo: hdrhistogram.New(1, 60_000_000, 3)}
-	load := c.produce
-	if c.What == "consume" {
-		load = c.consume
-	}
-	ctx, cancel := context.WithTimeout(ctx, c.Warmup+c.Duration)
-	defer cancel()
-	if c.Warmup > 0 {
-		time.AfterFunc(c.Warmup, m.begin)
-	} else { // a timer, even one of no time, would leave out the first
-		m.begin()
-	}
-	if err := load(ctx, m); err != nil {
+	o, err := c.options(ctx)
+	if err != nil {
 		return err
 	}
-	r := m.result(c.What, c.Size)
-	if err := r.print(std.out, c.Output); err != nil {
+	r, err := c.load(ctx, o)
+	if err != nil {
+		return err
+	}
+	if err := r.Print(std.out, c.Output); err != nil {
 		return err
 	}
 	if r.Failed > 0 || r.Messages == 0 {
 		return withCode(exitFailed, fmt.Errorf("bench: %d messages, %d failed: %s", r.Messages, r.Failed, r.FirstError))
 	}
+	if v := r.Verify; v != nil && !v.OK() {
+		return withCode(exitFailed, fmt.Errorf("bench: of %d acknowledged messages %d are missing, %d corrupt, %d there twice %s", v.Acked, v.Missing, v.Corrupt, v.Duplicates, v.FirstError))
+	}
 	return nil
 }
 
-// produce keeps connections x in-flight senders busy. With a rate, each send is timed from the moment it was due, so a
-// stall counts for all that waited behind it.
-func (c *benchCmd) produce(ctx context.Context, m *meter) error {
-	body := []byte(strings.Repeat("x", c.Size))
-	var due atomic.Int64
-	start := time.Now()
-	var senders sync.WaitGroup
-	for range c.Connections {
-		cl, err := c.client()
-		if err != nil {
-			return withCode(exitUsage, err)
+func (c *benchCmd) check() error {
+	switch {
+	case c.Connections < 1 || c.InFlight < 1 || c.Size < 0 || c.Rate < 0 || c.Count < 0:
+		return errors.New("connections and in-flight must be at least 1, size, rate and count not negative")
+	case c.Topics < 1 || c.Queues < 1:
+		return errors.New("topics and queues must be at least 1")
+	case c.NamesrvAddr == "" && len(c.Broker) == 0:
+		return fmt.Errorf("%w, or --broker HOST:10911", client.ErrNoNameServer)
+	case c.What == "e2e" && c.Rate == 0:
+		return errors.New("e2e needs a --rate")
+	case c.Verify && c.What != "produce":
+		return errors.New("only what was produced can be verified: produce --verify")
+	}
+	return nil
+}
+
+func (c *benchCmd) options(ctx context.Context) (load.Options, error) {
+	o := load.Options{
+		Topics: load.TopicNames(c.Topic, c.Topics), Size: c.Size, Connections: c.Connections, InFlight: c.InFlight, OneWrite: c.OneWrite,
+		Rate: c.Rate, Count: c.Count, Warmup: c.Warmup, Duration: c.Duration, Group: c.Group, Repeat: c.Repeat, Record: c.Verify, Pids: c.BrokerPid,
+	}
+	if c.Header == "binary" {
+		o.Encoding = protocol.Binary
+	}
+	there := false
+	if len(c.Broker) > 0 {
+		for _, b := range c.Broker {
+			o.Targets = append(o.Targets, load.Target{Addr: b, Queues: c.Queues})
 		}
-		defer cl.Close()
-		p := cl.Producer("rmqctl-bench")
-		for range c.InFlight {
-			senders.Go(func() {
-				for ctx.Err() == nil {
-					from := time.Now()
-					if c.Rate > 0 {
-						from = start.Add(time.Duration(due.Add(1)) * time.Second / time.Duration(c.Rate))
-						if !sleepUntil(ctx, from) {
-							return
-						}
-					}
-					_, err := p.Send(ctx, client.Outgoing{Topic: c.Topic, Body: body})
-					if ctx.Err() == nil {
-						m.record(time.Since(from), err)
-					}
-				}
-			})
+	} else {
+		var err error
+		if o.Targets, there, err = c.masters(ctx, o.Topics[0]); err != nil {
+			return o, err
 		}
 	}
-	senders.Wait()
-	return nil
+	if c.AutoCreate || c.What == "consume" || there && c.Topics == 1 {
+		return o, nil
+	}
+	return o, load.CreateTopics(ctx, o)
 }
 
-// consume measures from the broker's store time to the handler; clocks of both must agree for that to mean anything.
-func (c *benchCmd) consume(ctx context.Context, m *meter) error {
-	cl, err := c.client()
+// masters are where the topic is, or, when it is nowhere, all there are.
+func (c *benchCmd) masters(ctx context.Context, topic string) (ts []load.Target, there bool, err error) {
+	cl, err := client.New(client.Options{NameServers: client.ParseNameServers(c.NamesrvAddr)})
 	if err != nil {
-		return withCode(exitUsage, err)
+		return nil, false, withCode(exitUsage, err)
 	}
 	defer cl.Close()
-	return cl.Consume(ctx, client.ConsumerOptions{Group: c.Group, Topic: c.Topic, First: true, Handle: func(_ protocol.MessageQueue, msg *message.Message) error {
-		m.record(time.Since(time.UnixMilli(msg.StoreTimestamp)), nil)
-		return nil
-	}})
-}
-
-func sleepUntil(ctx context.Context, t time.Time) bool {
-	wait := time.Until(t)
-	if wait <= 0 {
-		return true
-	}
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
-}
-
-// meter counts after begin was called.
-type meter struct {
-	mu     sync.Mutex // guards all
-	on     bool
-	since  time.Time
-	ok     int64
-	failed int64
-	first  error
-	histo  *hdrhistogram.Histogram
-}
-
-func (m *meter) begin() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.on, m.since = true, time.Now()
-}
-
-func (m *meter) record(took time.Duration, err error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if !m.on {
-		return
-	}
-	if err != nil {
-		if m.failed++; m.first == nil {
-			m.first = err
+	route, err := cl.Route(ctx, topic)
+	if err == nil {
+		for _, q := range route.QueueDatas {
+			for _, b := range route.BrokerDatas {
+				if b.BrokerName == q.BrokerName && client.Master(b) != "" && q.WriteQueueNums > 0 {
+					ts = append(ts, load.Target{Addr: client.Master(b), Queues: q.WriteQueueNums})
+				}
+			}
 		}
-		return
+		return ts, true, nil
 	}
-	m.ok++
-	_ = m.histo.RecordValue(min(max(took.Microseconds(), 1), m.histo.HighestTrackableValue()))
+	if !errors.Is(err, client.ErrNoRoute) || c.What == "consume" {
+		return nil, false, err
+	}
+	info, err := cl.ClusterInfo(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	for _, b := range info.BrokerAddrTable {
+		if m := client.Master(b); m != "" {
+			ts = append(ts, load.Target{Addr: m, Queues: c.Queues})
+		}
+	}
+	slices.SortFunc(ts, func(a, b load.Target) int { return strings.Compare(a.Addr, b.Addr) })
+	return ts, false, nil
 }
 
-func (m *meter) result(what string, size int) benchResult {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	r := benchResult{What: what, Messages: m.ok, Failed: m.failed}
-	if m.on {
-		r.Seconds = time.Since(m.since).Seconds()
-		r.PerSecond = float64(m.ok) / r.Seconds
-		r.MBPerSec = r.PerSecond * float64(size) / 1e6
+func (c *benchCmd) load(ctx context.Context, o load.Options) (*load.Result, error) {
+	switch c.What {
+	case "consume":
+		return load.Consume(ctx, o)
+	case "e2e":
+		return load.EndToEnd(ctx, o)
 	}
-	q := m.histo.ValueAtQuantile
-	r.P50, r.P90, r.P99, r.P999, r.Max = q(50), q(90), q(99), q(99.9), m.histo.Max()
-	if m.first != nil {
-		r.FirstError = m.first.Error()
+	r, l, err := load.Produce(ctx, o)
+	if err != nil || !c.Verify {
+		return r, err
 	}
-	return r
-}
-
-func (r benchResult) print(w io.Writer, form string) error {
-	if form == "json" {
-		return json.NewEncoder(w).Encode(r)
-	}
-	us := func(v int64) string { return (time.Duration(v) * time.Microsecond).String() }
-	_, err := fmt.Fprintf(w, "%s  %d messages in %.1f s  %.0f/s  %.1f MB/s  failed %d\nlatency  p50 %s  p90 %s  p99 %s  p99.9 %s  max %s\n",
-		r.What, r.Messages, r.Seconds, r.PerSecond, r.MBPerSec, r.Failed, us(r.P50), us(r.P90), us(r.P99), us(r.P999), us(r.Max))
-	return err
+	r.Verify, err = load.Verify(ctx, o, l)
+	return r, err
 }
