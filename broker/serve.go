@@ -50,7 +50,7 @@ func (b *Broker) processors(cfg *config.Config) *processor.Processors {
 		Reply: &processor.Reply{Send: send, Producers: b.producers},
 		Pull: &processor.Pull{
 			Config: o.Config, Clock: o.Clock, Store: b.store, Topics: b.topics, Maker: maker, Consumers: b.consumers,
-			Offsets: b.offsets, Polls: b.polls, Stats: b.stats, Host: b.advertise,
+			Offsets: b.offsets, Polls: b.polls, Stats: b.stats, Readers: b.pools.Pull, Host: b.advertise,
 		},
 		Query:   &processor.Query{Config: o.Config, Store: b.store},
 		Clients: b.clients,

@@ -1,8 +1,8 @@
 // Package longpoll holds pulls that found nothing until their queue grows or their time is over.
 //
-// Waiters hang on their queue. News comes from the store's dispatch, one call per new entry; a waiter whose filter
-// refuses the entry stays. Time-outs share one goroutine that sleeps until the earliest deadline and does not run at all
-// while nobody waits.
+// Waiters hang on their queue. News comes from the store's dispatch, one call per new entry of a queue whose flag says that
+// somebody waits; a waiter whose filter refuses the entry stays, the others are answered by who brings the news. Time-outs
+// share one goroutine that sleeps until the earliest deadline and does not run at all while nobody waits.
 package longpoll
 
 import (
@@ -30,17 +30,27 @@ type Queue struct {
 	ID    int32
 }
 
+// Held is what waits. Wake is called exactly once, on the goroutine that brought the news or found the time over, without
+// a lock: it must be quick and must not wait.
+type Held interface{ Wake(Reason) }
+
 // Waiter is one held pull.
 type Waiter struct {
 	Queue    Queue
 	Offset   int64                     // the next entry wanted
 	Accepts  func(tagsCode int64) bool // nil: any entry
 	Deadline time.Time
-	Release  func(Reason) // called exactly once, on a goroutine of its own
-	Owner    any          // the connection, for Drop
+	Held     Held
+	Owner    any           // the connection, for Drop
+	Flag     *atomic.Int32 // counts the waiters of the queue, for whoever brings the news; may be nil
 
-	index int // in the heap; -1 once released
+	index   int // in the heap; -1 once released
+	ofQueue link
+	ofOwner link
 }
+
+// link is a place in a list without a head.
+type link struct{ next, prev *Waiter }
 
 // Table holds the waiters of one broker.
 type Table struct {
@@ -49,18 +59,20 @@ type Table struct {
 	waiting atomic.Int64 // number of waiters, read without the lock by Notify
 
 	mu     sync.Mutex // guards all below
-	queues map[Queue]map[*Waiter]struct{}
+	queues map[Queue]*Waiter
+	owners map[any]*Waiter
 	times  deadlines
 	closed bool
 	kick   chan struct{}  // wakes the sleeper when an earlier deadline came in
-	done   sync.WaitGroup // the sleeper and releases under way
+	wakeAt time.Time      // when the sleeper looks by itself
+	done   sync.WaitGroup // the sleeper and wakes under way
 	stop   chan struct{}
 	runs   bool
 }
 
 // New returns an empty table.
 func New(c clock.Clock) *Table {
-	return &Table{clock: c, queues: map[Queue]map[*Waiter]struct{}{}, kick: make(chan struct{}, 1), stop: make(chan struct{})}
+	return &Table{clock: c, queues: map[Queue]*Waiter{}, owners: map[any]*Waiter{}, kick: make(chan struct{}, 1), stop: make(chan struct{})}
 }
 
 // Add holds a waiter. The caller must look at the queue once more afterwards and call Notify itself if the queue grew
@@ -70,30 +82,60 @@ func (t *Table) Add(w *Waiter) {
 	if t.closed {
 		t.mu.Unlock()
 		w.index = -1
-		go w.Release(Closed)
+		w.Held.Wake(Closed)
 		return
 	}
-	set := t.queues[w.Queue]
-	if set == nil {
-		set = map[*Waiter]struct{}{}
-		t.queues[w.Queue] = set
+	if w.Flag != nil {
+		w.Flag.Add(1)
 	}
-	set[w] = struct{}{}
+	t.linkLocked(w)
 	heap.Push(&t.times, w)
 	t.waiting.Add(1)
-	earliest := t.times[0] == w
+	earlier := t.runs && w.Deadline.Before(t.wakeAt)
 	if !t.runs {
-		t.runs = true
+		t.runs, t.wakeAt = true, w.Deadline
 		t.done.Add(1)
 		go t.expire()
 	}
 	t.mu.Unlock()
-	if earliest {
+	if earlier {
 		select {
 		case t.kick <- struct{}{}:
 		default:
 		}
 	}
+}
+
+func (t *Table) linkLocked(w *Waiter) {
+	if head := t.queues[w.Queue]; head != nil {
+		w.ofQueue.next, head.ofQueue.prev = head, w
+	}
+	t.queues[w.Queue] = w
+	if head := t.owners[w.Owner]; head != nil {
+		w.ofOwner.next, head.ofOwner.prev = head, w
+	}
+	t.owners[w.Owner] = w
+}
+
+func (t *Table) unlinkLocked(w *Waiter) {
+	unlink(t.queues, w.Queue, w, func(w *Waiter) *link { return &w.ofQueue })
+	unlink(t.owners, w.Owner, w, func(w *Waiter) *link { return &w.ofOwner })
+}
+
+func unlink[K comparable](heads map[K]*Waiter, key K, w *Waiter, of func(*Waiter) *link) {
+	l := of(w)
+	switch {
+	case l.prev != nil:
+		of(l.prev).next = l.next
+	case l.next != nil:
+		heads[key] = l.next
+	default:
+		delete(heads, key)
+	}
+	if l.next != nil {
+		of(l.next).prev = l.prev
+	}
+	*l = link{}
 }
 
 // Notify tells that the queue now ends at max and that its newest entry carries tagsCode.
@@ -116,12 +158,8 @@ func (t *Table) NotifyAny(q Queue, max int64) {
 func (t *Table) Drop(owner any) {
 	t.mu.Lock()
 	var out []*Waiter
-	for _, set := range t.queues {
-		for w := range set {
-			if w.Owner == owner {
-				out = append(out, w)
-			}
-		}
+	for w := t.owners[owner]; w != nil; w = w.ofOwner.next {
+		out = append(out, w)
 	}
 	t.removeLocked(out)
 	t.mu.Unlock()
@@ -148,9 +186,10 @@ func (t *Table) Close() {
 }
 
 func (t *Table) wake(q Queue, wanted func(*Waiter) bool) {
+	var few [4]*Waiter
+	out := few[:0]
 	t.mu.Lock()
-	var out []*Waiter
-	for w := range t.queues[q] {
+	for w := t.queues[q]; w != nil; w = w.ofQueue.next {
 		if wanted(w) {
 			out = append(out, w)
 		}
@@ -177,7 +216,8 @@ func (t *Table) expire() {
 			t.release(out, Expired)
 			return
 		}
-		sleep := t.times[0].Deadline.Sub(now)
+		t.wakeAt = t.times[0].Deadline
+		sleep := t.wakeAt.Sub(now)
 		t.mu.Unlock()
 		t.release(out, Expired)
 		select {
@@ -189,24 +229,23 @@ func (t *Table) expire() {
 	}
 }
 
+// removeLocked takes waiters out; each is to be released, and Close waits for that.
 func (t *Table) removeLocked(out []*Waiter) {
 	for _, w := range out {
-		if w.index < 0 {
-			continue
-		}
 		heap.Remove(&t.times, w.index)
-		set := t.queues[w.Queue]
-		delete(set, w)
-		if len(set) == 0 {
-			delete(t.queues, w.Queue)
+		t.unlinkLocked(w)
+		if w.Flag != nil {
+			w.Flag.Add(-1)
 		}
 		t.waiting.Add(-1)
+		t.done.Add(1)
 	}
 }
 
 func (t *Table) release(out []*Waiter, why Reason) {
 	for _, w := range out {
-		t.done.Go(func() { w.Release(why) })
+		w.Held.Wake(why) // w may be used again from here on
+		t.done.Done()
 	}
 }
 

@@ -1,6 +1,7 @@
 package longpoll
 
 import (
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,9 +12,13 @@ import (
 // hold adds a waiter and returns the channel its release arrives on.
 func hold(t *Table, topic string, offset int64, accepts func(int64) bool, d time.Duration) chan Reason {
 	c := make(chan Reason, 2)
-	t.Add(&Waiter{Queue: Queue{Topic: topic}, Offset: offset, Owner: offset, Accepts: accepts, Deadline: time.Now().Add(d), Release: func(r Reason) { c <- r }})
+	t.Add(&Waiter{Queue: Queue{Topic: topic}, Offset: offset, Owner: offset, Accepts: accepts, Deadline: time.Now().Add(d), Held: heldFunc(func(r Reason) { c <- r })})
 	return c
 }
+
+type heldFunc func(Reason)
+
+func (f heldFunc) Wake(r Reason) { f(r) }
 
 func TestANewEntryReleasesOnlyWhoWantsIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -80,4 +85,41 @@ func TestDropReleasesThoseOfAClosedConnection(t *testing.T) {
 		table.NotifyAny(Queue{Topic: "T"}, 3)
 		<-b
 	})
+}
+
+func TestAFlagCountsTheWaitersOfItsQueue(t *testing.T) {
+	table := New(clock.System)
+	defer table.Close()
+	var flag atomic.Int32
+	for i := range 3 {
+		table.Add(&Waiter{Queue: Queue{Topic: "T"}, Offset: int64(i), Owner: i, Deadline: time.Now().Add(time.Hour), Flag: &flag, Held: heldFunc(func(Reason) {})})
+	}
+	for _, step := range []struct {
+		act  func()
+		left int32
+	}{
+		{func() {}, 3},
+		{func() { table.NotifyAny(Queue{Topic: "T"}, 2) }, 1},
+		{func() { table.Drop(0) }, 1},
+		{func() { table.Drop(2) }, 0},
+	} {
+		if step.act(); flag.Load() != step.left || table.Len() != int(step.left) {
+			t.Fatalf("flag %d, waiting %d, want %d", flag.Load(), table.Len(), step.left)
+		}
+	}
+}
+
+func TestHoldingAndWakingAllocatesNothing(t *testing.T) {
+	table := New(clock.System)
+	defer table.Close()
+	var flag atomic.Int32
+	var w Waiter
+	held, deadline := heldFunc(func(Reason) {}), time.Now().Add(time.Hour)
+	if n := testing.AllocsPerRun(100, func() {
+		w = Waiter{Queue: Queue{Topic: "T"}, Deadline: deadline, Flag: &flag, Held: held}
+		table.Add(&w)
+		table.Notify(w.Queue, 1, 0)
+	}); n > 0 {
+		t.Errorf("%v allocations", n)
+	}
 }

@@ -4,8 +4,10 @@ package processor
 
 import (
 	"encoding/binary"
+	"errors"
 	"net/netip"
 	"strings"
+	"sync"
 	"time"
 
 	"rmqctl/broker/config"
@@ -33,89 +35,176 @@ type Pull struct {
 	Offsets   *offset.Table
 	Polls     *longpoll.Table
 	Stats     *stats.Set
+	Readers   *remoting.Pool // for what is not in memory
 	Host      netip.AddrPort // what clients call this broker
 }
 
-// pull is one request that passed its checks.
+// pull is one request that passed its checks. It belongs to one goroutine at a time and is used again when its answer is
+// on its way.
 type pull struct {
 	*protocol.PullMessageRequest
 	tags  filter.Tags
 	group *protocol.SubscriptionGroupConfig
+
+	p       *Pull
+	got     store.GetResult
+	resp    protocol.PullMessageResponse
+	pending *remoting.Pending // set while the request is held
+	waiter  longpoll.Waiter
 }
 
-// Pull answers PULL_MESSAGE and LITE_PULL_MESSAGE with stored messages as they lie in the log.
+var pulls = sync.Pool{New: func() any { return new(pull) }}
+
+// keepMessages bounds what an idle pull keeps.
+const keepMessages = 64
+
+// Release gives r back when its messages have been copied into the answer.
+func (r *pull) Release() {
+	r.got.Release()
+	if cap(r.got.Messages) > keepMessages {
+		r.got = store.GetResult{}
+	}
+	*r = pull{got: r.got}
+	pulls.Put(r)
+}
+
+// Pull answers PULL_MESSAGE and LITE_PULL_MESSAGE with stored messages as they lie in the log. What is in memory it answers
+// on the goroutine that reads the connection; what lies on the disk a pool of readers answers.
 //
 // Unlike RocketMQ 4.9: a slave that was asked for an offset it does not have yet holds the pull until it does; upstream
 // sends such a client into a loop without a pause. Tag codes are computed here as well as taken from the client.
 func (p *Pull) Pull(x *remoting.Exchange, q *protocol.PullMessageRequest) (*protocol.PullMessageResponse, error) {
 	cfg := p.Config.Load()
-	r, err := p.check(cfg, x, q)
-	if err != nil {
-		return nil, err
-	}
-	resp, got, err := p.get(cfg, r)
-	if err != nil {
+	r := pulls.Get().(*pull)
+	r.p, r.PullMessageRequest = p, q
+	x.After(r)
+	if err := p.check(cfg, x, r); err != nil {
 		return nil, err
 	}
 	p.commit(cfg, r)
-	status := p.status(cfg, r, &got, resp)
-	pending := x.Hold()
-	if status == protocol.PullNotFound && r.SysFlag&protocol.PullSuspend != 0 {
-		p.hold(cfg, x, r, pending)
+	err := p.get(cfg, r, true)
+	if errors.Is(err, store.ErrCold) {
+		p.cold(x, r)
 		return nil, nil
 	}
-	p.reply(r, pending, status, resp, &got)
-	return nil, nil
+	if err != nil {
+		return nil, err
+	}
+	status := p.status(cfg, r)
+	if p.mayHold(r, status) {
+		received := x.Received
+		r.pending = x.Hold()
+		p.hold(cfg, r, received)
+		return nil, nil
+	}
+	p.fill(r, x.Answer(), status)
+	return &r.resp, nil
+}
+
+func (p *Pull) mayHold(r *pull, status int32) bool {
+	return status == protocol.PullNotFound && r.SysFlag&protocol.PullSuspend != 0
+}
+
+// cold goes on where the disk may be waited for.
+func (p *Pull) cold(x *remoting.Exchange, r *pull) {
+	received := x.Received
+	r.pending = x.Hold()
+	if !p.Readers.Run(func() { p.fromDisk(r, received) }) {
+		p.answer(nil, r, protocol.Errorf(protocol.SystemBusy, "[OVERLOAD]system busy, start flow control for a while"))
+	}
+}
+
+func (p *Pull) fromDisk(r *pull, received time.Time) {
+	cfg := p.Config.Load()
+	if err := p.get(cfg, r, false); err != nil {
+		p.answer(nil, r, err)
+		return
+	}
+	status := p.status(cfg, r)
+	if p.mayHold(r, status) {
+		p.hold(cfg, r, received)
+		return
+	}
+	p.fill(r, r.pending, status)
+	p.answer(nil, r, nil)
 }
 
 // hold keeps the request until there is something to look at, or its time is over.
-func (p *Pull) hold(cfg *config.Config, x *remoting.Exchange, r *pull, pending *remoting.Pending) {
+func (p *Pull) hold(cfg *config.Config, r *pull, received time.Time) {
 	wait := time.Duration(r.SuspendTimeoutMillis) * time.Millisecond
 	if !cfg.LongPollingEnable {
 		wait = cfg.ShortPollingTime
 	}
-	w := &longpoll.Waiter{
-		Queue: longpoll.Queue{Topic: r.Topic, ID: r.QueueID}, Offset: r.QueueOffset, Deadline: x.Received.Add(wait), Owner: x.Conn,
-		Release: func(longpoll.Reason) { p.again(r, pending) },
+	q := longpoll.Queue{Topic: r.Topic, ID: r.QueueID}
+	from := r.QueueOffset
+	r.waiter = longpoll.Waiter{
+		Queue: q, Offset: from, Deadline: received.Add(wait), Owner: r.pending.Conn(), Flag: p.Store.Attention(r.Topic, r.QueueID), Held: r,
 	}
 	if !r.tags.All() {
-		w.Accepts = r.tags.Accepts
+		r.waiter.Accepts = r.tags.Accepts
 	}
-	p.Polls.Add(w)
-	if end := p.Store.MaxOffset(r.Topic, r.QueueID); end > r.QueueOffset {
-		p.Polls.NotifyAny(w.Queue, end) // it grew between the look and the hold
+	p.Polls.Add(&r.waiter) // r may be answered from here on
+	if end := p.Store.MaxOffset(q.Topic, q.ID); end > from {
+		p.Polls.NotifyAny(q, end) // it grew between the look and the hold
 	}
 }
 
-// again answers a held pull: with what came, or with nothing.
-func (p *Pull) again(r *pull, pending *remoting.Pending) {
-	if pending.Gone() {
+// Wake answers a held pull: with what came, or with nothing. It runs on the goroutine that wrote the news and does not
+// wait for anything.
+func (r *pull) Wake(longpoll.Reason) {
+	p := r.p
+	if r.pending.Gone() {
+		p.answer(nil, r, remoting.ErrClosed)
 		return
 	}
 	cfg := p.Config.Load()
-	resp, got, err := p.get(cfg, r)
-	if err != nil {
-		pending.Reply(nil, err)
+	err := p.get(cfg, r, true)
+	if errors.Is(err, store.ErrCold) {
+		if !p.Readers.Run(func() { p.late(cfg, r, p.get(cfg, r, false)) }) {
+			p.answer(nil, r, protocol.Errorf(protocol.SystemBusy, "[OVERLOAD]system busy, start flow control for a while"))
+		}
 		return
 	}
-	p.reply(r, pending, p.status(cfg, r, &got, resp), resp, &got)
+	p.late(cfg, r, err)
 }
 
-func (p *Pull) reply(r *pull, pending *remoting.Pending, status int32, resp *protocol.PullMessageResponse, got *store.GetResult) {
-	defer got.Release()
+// late answers a held pull, this time in any case.
+func (p *Pull) late(cfg *config.Config, r *pull, err error) {
+	if err != nil {
+		p.answer(nil, r, err)
+		return
+	}
+	p.fill(r, r.pending, p.status(cfg, r))
+	var b remoting.Burst
+	p.answer(&b, r, nil)
+	b.Flush()
+}
+
+// answer answers a held pull: r and its exchange may be somebody else's afterwards.
+func (p *Pull) answer(b *remoting.Burst, r *pull, err error) {
+	pending, resp := r.pending, &r.resp
+	if b != nil {
+		b.Reply(pending, resp, err)
+	} else {
+		pending.Reply(resp, err)
+	}
+	pending.Recycle()
+}
+
+// fill puts what was found into the answer.
+func (p *Pull) fill(r *pull, pending *remoting.Pending, status int32) {
 	if status == protocol.Success {
-		p.protect(r, got)
-		n := int64(len(got.Messages))
-		p.Stats.Group(r.Topic, r.ConsumerGroup).Add(n, int64(got.Bytes))
-		p.Stats.Get.Add(n, int64(got.Bytes))
+		p.protect(r, &r.got)
+		n := int64(len(r.got.Messages))
+		p.Stats.Group(r.Topic, r.ConsumerGroup).Add(n, int64(r.got.Bytes))
+		p.Stats.Get.Add(n, int64(r.got.Bytes))
 		p.Stats.Founds.Add(1)
-		pending.ReplyBody(got.Messages...)
+		pending.ReplyBody(r.got.Messages...)
 	} else {
 		p.Stats.Misses.Add(1)
 	}
 	pending.Status(status)
-	pending.Remark(got.Status.String())
-	pending.Reply(resp, nil)
+	pending.Remark(r.got.Status.String())
 }
 
 // protect stops a group that reads too far behind the newest message, where the configuration asks for that: it would
@@ -137,23 +226,24 @@ func (p *Pull) protect(r *pull, got *store.GetResult) {
 // physicalOffsetAt is where a stored record tells its place in the log.
 const physicalOffsetAt = 28
 
-func (p *Pull) get(cfg *config.Config, r *pull) (*protocol.PullMessageResponse, store.GetResult, error) {
+// get looks for messages; with cached only in memory.
+func (p *Pull) get(cfg *config.Config, r *pull, cached bool) error {
 	var match store.Match
 	if !r.tags.All() {
 		match.Unit = r.tags.Accepts
 	}
-	got, err := p.Store.Get(r.Topic, r.QueueID, r.QueueOffset, store.GetLimit{Messages: int(r.MaxMsgNums), Bytes: int(r.MaxMsgBytes)}, match)
-	if err != nil {
-		return nil, got, err
+	limit := store.GetLimit{Messages: int(r.MaxMsgNums), Bytes: int(r.MaxMsgBytes), Cached: cached}
+	if err := p.Store.Fill(&r.got, r.Topic, r.QueueID, r.QueueOffset, limit, match); err != nil {
+		return err
 	}
-	resp := &protocol.PullMessageResponse{NextBeginOffset: got.Next, MinOffset: got.Min, MaxOffset: got.Max}
+	r.resp = protocol.PullMessageResponse{NextBeginOffset: r.got.Next, MinOffset: r.got.Min, MaxOffset: r.got.Max}
 	if cfg.SlaveReadEnable {
-		resp.SuggestWhichBrokerID = r.group.BrokerID
-		if got.SuggestSlave {
-			resp.SuggestWhichBrokerID = r.group.WhichBrokerWhenConsumeSlowly
+		r.resp.SuggestWhichBrokerID = r.group.BrokerID
+		if r.got.SuggestSlave {
+			r.resp.SuggestWhichBrokerID = r.group.WhichBrokerWhenConsumeSlowly
 		}
 	}
-	return resp, got, nil
+	return nil
 }
 
 // commit takes over the offset that rides on a pull. A slave does not: the client tells its master.
@@ -164,18 +254,18 @@ func (p *Pull) commit(cfg *config.Config, r *pull) {
 }
 
 // status turns what the store found into a response code, and corrects the next offset on a slave.
-func (p *Pull) status(cfg *config.Config, r *pull, got *store.GetResult, resp *protocol.PullMessageResponse) int32 {
-	status := pullStatus(got.Status, r.QueueOffset)
+func (p *Pull) status(cfg *config.Config, r *pull) int32 {
+	status := pullStatus(r.got.Status, r.QueueOffset)
 	if cfg.IsMaster() {
 		return status
 	}
 	if !cfg.SlaveReadEnable {
-		resp.SuggestWhichBrokerID = 0
-		got.Release()
+		r.resp.SuggestWhichBrokerID = 0
+		r.got.Release()
 		return protocol.PullRetryImmediately
 	}
 	if status == protocol.PullOffsetMoved && !cfg.OffsetCheckInSlave {
-		resp.NextBeginOffset = r.QueueOffset
+		r.resp.NextBeginOffset = r.QueueOffset
 		return protocol.PullNotFound
 	}
 	return status
@@ -199,33 +289,32 @@ func pullStatus(s store.GetStatus, from int64) int32 {
 }
 
 // check makes RocketMQ's checks in RocketMQ's order.
-func (p *Pull) check(cfg *config.Config, x *remoting.Exchange, q *protocol.PullMessageRequest) (*pull, error) {
+func (p *Pull) check(cfg *config.Config, x *remoting.Exchange, r *pull) error {
+	q := r.PullMessageRequest
 	if int32(cfg.BrokerPermission)&protocol.PermRead == 0 {
-		return nil, protocol.Errorf(protocol.NoPermission, "the broker[%s] pulling message is forbidden", p.Host.Addr())
+		return protocol.Errorf(protocol.NoPermission, "the broker[%s] pulling message is forbidden", p.Host.Addr())
 	}
 	g := p.Maker.Group(q.ConsumerGroup)
 	if g == nil {
-		return nil, protocol.Errorf(protocol.SubscriptionGroupNotExist, "subscription group [%s] does not exist, %s", q.ConsumerGroup, seeURL)
+		return protocol.Errorf(protocol.SubscriptionGroupNotExist, "subscription group [%s] does not exist, %s", q.ConsumerGroup, seeURL)
 	}
 	if !g.ConsumeEnable {
-		return nil, protocol.Errorf(protocol.NoPermission, "subscription group no permission, %s", q.ConsumerGroup)
+		return protocol.Errorf(protocol.NoPermission, "subscription group no permission, %s", q.ConsumerGroup)
 	}
 	c, ok := p.Topics.Get(q.Topic)
 	if !ok {
-		return nil, protocol.Errorf(protocol.TopicNotExist, "topic[%s] not exist, apply first please!%s", q.Topic, seeURL)
+		return protocol.Errorf(protocol.TopicNotExist, "topic[%s] not exist, apply first please!%s", q.Topic, seeURL)
 	}
 	if c.Perm&protocol.PermRead == 0 {
-		return nil, protocol.Errorf(protocol.NoPermission, "the topic[%s] pulling message is forbidden", q.Topic)
+		return protocol.Errorf(protocol.NoPermission, "the topic[%s] pulling message is forbidden", q.Topic)
 	}
 	if q.QueueID < 0 || q.QueueID >= c.ReadQueueNums {
-		return nil, protocol.Errorf(protocol.SystemError, "queueId[%d] is illegal, topic:[%s] topicConfig.readQueueNums:[%d] consumer:[%s]",
+		return protocol.Errorf(protocol.SystemError, "queueId[%d] is illegal, topic:[%s] topicConfig.readQueueNums:[%d] consumer:[%s]",
 			q.QueueID, q.Topic, c.ReadQueueNums, x.Conn.RemoteAddr())
 	}
 	tags, err := p.subscription(q, g)
-	if err != nil {
-		return nil, err
-	}
-	return &pull{PullMessageRequest: q, tags: tags, group: g}, nil
+	r.tags, r.group = tags, g
+	return err
 }
 
 const noSQL = "The broker does not support consumer to filter message by SQL92"

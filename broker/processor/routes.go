@@ -65,8 +65,8 @@ func (p *Pools) Close() {
 // Routes is everything the main port answers.
 func (p *Processors) Routes() []remoting.Route {
 	return append(p.VIPRoutes(),
-		remoting.On(protocol.PullMessage, p.Pull.Pull, p.Pools.Pull),
-		remoting.On(protocol.LitePullMessage, p.Pull.Pull, p.Pools.Pull),
+		remoting.On(protocol.PullMessage, p.Pull.Pull, remoting.Fast),
+		remoting.On(protocol.LitePullMessage, p.Pull.Pull, remoting.Fast),
 	)
 }
 

@@ -143,7 +143,7 @@ type Dispatch struct {
 // Events are calls out of the store. They run without any lock of the store held, but on its own goroutines or on an
 // appender's: they must be quick and must not append.
 type Events struct {
-	OnDispatch func(Dispatch)                  // after the unit is visible; in log order
+	OnDispatch func(Dispatch)                  // after the unit is visible; in log order; see Attention
 	OnRound    func()                          // everybody whose message was in one round has been told: see Done
 	OnFlush    func(flushed int64)             // the log is on disk up to here
 	OnCorrupt  func(what string, offset int64) // damaged bytes were found, skipped or set aside

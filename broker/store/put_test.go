@@ -117,7 +117,9 @@ func TestEventsComeInOrderAfterTheUnitIsVisible(t *testing.T) {
 	o := small("/store")
 	var s *Store
 	var last int64
+	told := 0
 	o.Events.OnDispatch = func(d Dispatch) {
+		told++
 		if d.PhysicalOffset < last || s.MaxOffset(d.Topic, d.Queue) < d.MaxOffset {
 			t.Error("out of order or not visible", d)
 		}
@@ -125,6 +127,9 @@ func TestEventsComeInOrderAfterTheUnitIsVisible(t *testing.T) {
 	}
 	s = mustOpen(t, vfs.NewMem(), o)
 	defer mustClose(t, s)
+	for g := range int32(7) { // nobody waits for the eighth
+		s.Attention("T", g).Add(1)
+	}
 	var wg sync.WaitGroup
 	for g := range 8 {
 		wg.Add(1)
@@ -136,6 +141,9 @@ func TestEventsComeInOrderAfterTheUnitIsVisible(t *testing.T) {
 		}()
 	}
 	wg.Wait()
+	if told != 7*50 {
+		t.Errorf("told of %d messages", told)
+	}
 }
 
 func TestAppendsAreRefusedAfterClose(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math"
 	"sort"
+	"sync/atomic"
 
 	"rmqctl/broker/store/consumequeue"
 	"rmqctl/broker/store/index"
@@ -18,6 +19,12 @@ import (
 // Topics are the names of all topics that have queues here, Queues the ids of one topic's.
 func (s *Store) Topics() []string            { return s.table.Topics() }
 func (s *Store) Queues(topic string) []int32 { return s.table.Queues(topic) }
+
+// Attention is a counter that OnDispatch goes by: it is called for the messages of a queue while that is not zero. The queue
+// is made if there is none yet.
+func (s *Store) Attention(topic string, queue int32) *atomic.Int32 {
+	return s.table.Ensure(topic, queue).Attention()
+}
 
 // MinOffset is the first offset of a queue whose message is still there; 0 for an unknown queue.
 func (s *Store) MinOffset(topic string, queue int32) int64 {

@@ -9,6 +9,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // MaxFrame bounds length+4: a longer frame is a broken or hostile peer.
@@ -76,6 +77,13 @@ func AppendFrame(dst []byte, c *Command, h Header, bodies ...[]byte) []byte {
 	}
 	n := len(dst) - at - prefixLen
 	dst = append(dst, c.Body...)
+	if len(bodies) > 1 { // grow once, not with every message of a pull
+		total := 0
+		for _, b := range bodies {
+			total += len(b)
+		}
+		dst = slices.Grow(dst, total)
+	}
 	for _, b := range bodies {
 		dst = append(dst, b...)
 	}

@@ -44,6 +44,12 @@ func (x *Exchange) Set(k, v string) { x.answer.Set(k, v) }
 // returns, or in Pending.Reply, and not kept.
 func (x *Exchange) ReplyBody(b ...[]byte) { x.answer.ReplyBody(b...) }
 
+// Answer is the answer in the making, for handlers that fill held and other answers alike.
+func (x *Exchange) Answer() *Pending { return &x.answer }
+
+// After has r released when the answer's bytes have been copied, or will not be.
+func (x *Exchange) After(r Releaser) { x.answer.after = r }
+
 // Hold says that the answer comes later, from any goroutine. The router then
 // leaves x and the request header to the caller for good. On a fast route the
 // bytes still lie in the reader's buffer: []byte fields and the body end with
@@ -82,7 +88,11 @@ type Pending struct {
 	remark   string
 	fields   protocol.Fields
 	body     [][]byte
+	after    Releaser
 }
+
+// Releaser is what an answer's body lies in.
+type Releaser interface{ Release() }
 
 // Conn is the connection the answer is owed to.
 func (p *Pending) Conn() *Conn       { return p.conn }
@@ -90,6 +100,7 @@ func (p *Pending) Status(code int32) { p.status = code }
 func (p *Pending) Remark(s string)   { p.remark = s }
 func (p *Pending) Set(k, v string)   { p.fields.Set(k, v) }
 func (p *Pending) Version() int32    { return p.version }
+func (p *Pending) After(r Releaser)  { p.after = r }
 func (p *Pending) Gone() bool        { return isClosed(p.conn.closed) }
 func (p *Pending) ReplyBody(bodies ...[]byte) {
 	p.body = append(p.body[:0], bodies...)
@@ -141,6 +152,9 @@ func (p *Pending) put(header any, err error) bool {
 }
 
 func (p *Pending) write(h protocol.Header, err error) bool {
+	if p.after != nil {
+		defer p.afterwards()
+	}
 	p.route.count(p, err)
 	if p.oneway {
 		return false
@@ -162,6 +176,12 @@ func (p *Pending) write(h protocol.Header, err error) bool {
 		werr = p.conn.append(&cmd, protocol.Header{}, nil)
 	}
 	return werr == nil
+}
+
+func (p *Pending) afterwards() {
+	r := p.after
+	p.after = nil
+	r.Release()
 }
 
 // failure is what the peer is told of err.

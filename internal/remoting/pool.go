@@ -30,6 +30,7 @@ type job struct {
 	conn  *Conn
 	cmd   *protocol.Command
 	at    time.Time
+	run   func() // instead of all that
 }
 
 // NewPool makes a pool of at most workers goroutines and queue waiting requests.
@@ -69,6 +70,9 @@ func (p *Pool) Close() {
 	p.tasks.Wait()
 }
 
+// Run has a worker call fn: the rest of a request that was begun elsewhere. false: the pool is full or closed.
+func (p *Pool) Run(fn func()) bool { return p.submit(job{run: fn, at: time.Now()}) }
+
 func (p *Pool) submit(j job) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -96,6 +100,10 @@ func (p *Pool) work(j job) {
 }
 
 func (p *Pool) run(j job) {
+	if j.run != nil {
+		j.run()
+		return
+	}
 	defer j.conn.hub.later(j.conn)
 	if p.maxWait > 0 {
 		if waited := j.conn.hub.clock.Now().Sub(j.at); waited > p.maxWait {

@@ -110,6 +110,7 @@ func (x *Exchange) begin(c *Conn, cmd *protocol.Command, r *route) {
 	p := &x.answer
 	p.conn, p.route, p.opaque, p.version, p.language = c, r, cmd.Opaque, cmd.Version, cmd.Language
 	p.encoding, p.oneway, p.status, p.remark, p.body = cmd.Encoding, cmd.IsOneway(), protocol.Success, "", p.body[:0]
+	p.after = nil
 	p.done.Store(false)
 	if p.fields.Len() > 0 {
 		p.fields = protocol.Fields{}
@@ -226,7 +227,7 @@ func (t *Router) serve(c *Conn, cmd *protocol.Command) {
 		return
 	}
 	own := cmd.Clone()
-	if !r.pool.submit(job{r, c, own, c.now}) {
+	if !r.pool.submit(job{route: r, conn: c, cmd: own, at: c.now}) {
 		r.busy.Add(1)
 		c.refuse(cmd, protocol.SystemBusy, overloaded)
 	}

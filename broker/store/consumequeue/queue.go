@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"rmqctl/broker/store/segment"
 	"rmqctl/internal/vfs"
@@ -28,6 +29,8 @@ type Queue struct {
 
 	t   *Table
 	dir string
+
+	attention atomic.Int32
 
 	mu     sync.RWMutex // guards everything below
 	loaded bool
@@ -240,3 +243,6 @@ func (q *Queue) close() {
 func queueDir(root, topic string, id int32) string {
 	return filepath.Join(root, topic, strconv.Itoa(int(id)))
 }
+
+// Attention counts those who wait for news of the queue: whoever publishes tells of nothing else.
+func (q *Queue) Attention() *atomic.Int32 { return &q.attention }
