@@ -3,11 +3,9 @@
 package ha
 
 import (
-	"bufio"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"sync"
 	"time"
@@ -20,6 +18,7 @@ type link struct {
 	s       *Slave
 	conn    net.Conn
 	done    chan struct{}
+	begun   bool       // the first frame has come and fits
 	writing sync.Mutex // one report at a time; guards top
 	top     int64      // the highest report on this connection
 }
@@ -40,45 +39,72 @@ func (l *link) report(off int64) error {
 	return nil
 }
 
-// receive appends frame after frame. It reports when no further whole frame is at hand: once for each burst.
+// receive appends what comes: all whole frames of one read become one append and one report.
+//
+//	in: [ header | body | header | body | ... | a frame that is not whole yet | free ]
 func (l *link) receive() error {
-	in := bufio.NewReaderSize(counted{l}, readBuffer)
-	var body []byte
-	fresh := true // nothing came on this connection yet
-	for {
-		var h [headerSize]byte
-		if _, err := io.ReadFull(in, h[:]); err != nil {
-			return err
-		}
-		off, size, err := parseHeader(h[:])
+	in := make([]byte, readBuffer)
+	for have := 0; ; {
+		n, err := l.read(in[have:])
 		if err != nil {
 			return err
 		}
-		if err := l.fits(off); err != nil {
+		have += n
+		used, err := l.take(in[:have])
+		if err != nil {
 			return err
 		}
-		if fresh {
-			fresh = false
-			l.s.following(off)
-		}
-		if size > 0 {
-			if cap(body) < size {
-				body = make([]byte, size)
-			}
-			body = body[:size]
-			if _, err := io.ReadFull(in, body); err != nil {
+		have = copy(in, in[used:have])
+		if have >= headerSize {
+			_, size, err := parseHeader(in)
+			if err != nil {
 				return err
 			}
-			if err := l.append(off, body); err != nil {
-				return err
-			}
-		}
-		if size > 0 && !wholeFrameBuffered(in) {
-			if err := l.acknowledge(); err != nil {
-				return err
+			if size += headerSize; size > len(in) {
+				in = append(in, make([]byte, size-len(in))...)
 			}
 		}
 	}
+}
+
+// take appends the bodies of the whole frames at the start of b, joined in their place, and tells how long the frames are.
+func (l *link) take(b []byte) (used int, err error) {
+	from, to := headerSize, headerSize // the joined bodies: b[from:to]
+	begin := int64(-1)
+	for len(b)-used >= headerSize {
+		off, size, err := parseHeader(b[used:])
+		if err != nil {
+			return used, err
+		}
+		if len(b)-used < headerSize+size {
+			break
+		}
+		if begin < 0 {
+			err = l.fits(off)
+			begin = off
+		} else if want := begin + int64(to-from); off != want {
+			err = fmt.Errorf("%w: offset %d follows %d", errFrame, off, want)
+		}
+		if err != nil {
+			return used, err
+		}
+		to += copy(b[to:], b[used+headerSize:used+headerSize+size])
+		used += headerSize + size
+	}
+	if begin < 0 {
+		return used, nil
+	}
+	if !l.begun {
+		l.begun = true
+		l.s.following(begin)
+	}
+	if from == to {
+		return used, nil // heartbeats only
+	}
+	if err := l.append(begin, b[from:to]); err != nil {
+		return used, err
+	}
+	return used, l.acknowledge()
 }
 
 // append writes a frame. Bytes that are no records where records must be mean that two logs have parted unnoticed.
@@ -91,19 +117,6 @@ func (l *link) append(off int64, body []byte) error {
 		return fmt.Errorf("append %d bytes at %d: %w", len(body), off, err)
 	}
 	return nil
-}
-
-// wholeFrameBuffered: the next frame can be taken without waiting for the network.
-func wholeFrameBuffered(in *bufio.Reader) bool {
-	if in.Buffered() < headerSize {
-		return false
-	}
-	h, err := in.Peek(headerSize)
-	if err != nil {
-		return false
-	}
-	_, size, err := parseHeader(h)
-	return err == nil && in.Buffered() >= headerSize+size
 }
 
 // fits holds a frame's offset against the end of our log. An empty log takes any beginning.
@@ -158,14 +171,13 @@ func (l *link) keepAlive() {
 	}
 }
 
-// counted is the connection with what came over it counted.
-type counted struct{ l *link }
-
-func (c counted) Read(b []byte) (int, error) {
-	n, err := c.l.conn.Read(b)
+// read is one read from the connection, counted.
+func (l *link) read(b []byte) (int, error) {
+	n, err := l.conn.Read(b)
 	if n > 0 {
-		c.l.s.bytes.Add(int64(n))
-		c.l.s.lastRead.Store(c.l.s.o.Clock.Now().UnixNano())
+		l.s.bytes.Add(int64(n))
+		l.s.lastRead.Store(l.s.o.Clock.Now().UnixNano())
+		return n, nil
 	}
-	return n, err
+	return 0, err
 }

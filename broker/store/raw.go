@@ -16,7 +16,9 @@ type rawAppender struct {
 	mu   sync.Mutex // one raw append at a time
 	at   int64      // records below are published
 	walk walker
-	keys []index.Put
+
+	found []Dispatch  // of one append
+	keys  []index.Put // of one append
 }
 
 // ReadLog reads log bytes from off into buf: what is written, never across the end of a segment, blanks included. It
@@ -64,15 +66,19 @@ func (s *Store) AppendRaw(off int64, b []byte) error {
 		s.rollBack(err)
 		return err
 	}
-	found, err := s.publishRaw()
-	for i := range found {
-		if found[i].Topic == message.ScheduleTopic {
-			s.saveSoon()
+	end := off + int64(len(b))
+	if s.tune.Load().SyncFlush { // a slave, too, shows nothing that a power cut could take
+		if err := s.flushTo(end); err != nil {
+			return err
 		}
-		if f := s.o.Events.OnDispatch; f != nil && found[i].MaxOffset >= 0 {
-			f(found[i])
-		}
+	} else {
+		s.clog.Advance(end)
 	}
+	s.mu.Lock()
+	s.end = end
+	s.mu.Unlock()
+	err := s.publishRaw(off, b)
+	s.dispatchRaw()
 	s.watch.tell(s.clog.Written())
 	return err
 }
@@ -123,10 +129,6 @@ func (s *Store) writeRaw(off int64, b []byte) error {
 		}
 		s.keepInMemory(off, b[:n])
 		b, off = b[n:], off+n
-		s.mu.Lock()
-		s.end = off
-		s.mu.Unlock()
-		s.clog.Advance(off)
 	}
 	return nil
 }
@@ -143,49 +145,71 @@ func (s *Store) keepInMemory(off int64, b []byte) {
 	s.chunk.Publish(s.fill)
 }
 
-// publishRaw publishes the records that are complete. On bytes that are no record it cuts the log back to the last one
-// that is.
-func (s *Store) publishRaw() ([]Dispatch, error) {
+// publishRaw publishes the records that b, now the last bytes of the log, has completed: the first may have begun before
+// b, and is read back; the others are looked at where they lie. On bytes that are no record it cuts the log back to the
+// last one that is.
+func (s *Store) publishRaw(off int64, b []byte) (err error) {
 	w := &s.raw.walk
-	w.read, w.segment, w.limit, w.block, w.crc = s.read, s.o.SegmentSize, s.clog.Written(), 64<<10, true
-	w.buf = w.buf[:0]
-	var found []Dispatch
-	defer func() {
-		if s.index != nil {
-			s.indexRun(s.raw.keys)
-			s.raw.keys = s.raw.keys[:0]
-		}
-	}()
+	w.read, w.segment, w.limit, w.block, w.crc = s.read, s.o.SegmentSize, off+int64(len(b)), 4<<10, true
+	w.buf = nil
+	s.raw.found, s.raw.keys = s.raw.found[:0], s.raw.keys[:0]
+	at, last, stored, bytes := s.raw.at, int64(-1), int64(0), 0
+	var r message.Record
 	for {
-		var r message.Record
-		at := s.raw.at
-		n, bad, err := w.record(at, &r)
-		switch {
-		case bad || errors.Is(err, errNothing):
-			err = fmt.Errorf("%w: at %d: %w", ErrBadStream, at, err)
+		if at >= off {
+			w.buf, w.off = b, off
+		}
+		n, bad, werr := w.record(at, &r)
+		if errors.Is(werr, errEnd) {
+			break
+		}
+		if bad || errors.Is(werr, errNothing) {
+			err = fmt.Errorf("%w: at %d: %w", ErrBadStream, at, werr)
 			s.corrupt(err.Error(), at)
-			return found, errors.Join(err, s.cutTo(at))
-		case errors.Is(err, errEnd):
-			return found, nil
-		case err != nil:
-			return found, err
+			break
+		}
+		if err = werr; err != nil {
+			break
 		}
 		if r.Size > 0 {
-			d, err := s.restore(&r, &s.raw.keys)
-			if err != nil {
+			d, rerr := s.restore(&r, &s.raw.keys)
+			if err = rerr; err != nil {
 				s.fail(err)
-				return found, err
+				break
 			}
-			found = append(found, d)
-			s.count.put(1, int(r.Size))
+			s.raw.found = append(s.raw.found, d)
+			last, stored, bytes = at, r.StoreTimestamp, bytes+int(r.Size)
 		}
-		s.raw.at = at + n
-		s.mu.Lock()
-		s.published = at + n
-		if r.Size > 0 {
-			s.lastRecord, s.lastStored = at, r.StoreTimestamp
+		at += n
+	}
+	if len(s.raw.keys) > 0 {
+		s.indexRun(s.raw.keys)
+	}
+	s.raw.at = at
+	s.mu.Lock()
+	s.published = at
+	if last >= 0 {
+		s.lastRecord, s.lastStored = last, stored
+	}
+	s.mu.Unlock()
+	s.count.put(len(s.raw.found), bytes)
+	if errors.Is(err, ErrBadStream) {
+		return errors.Join(err, s.cutTo(at))
+	}
+	return err
+}
+
+// dispatchRaw tells of the records that were published.
+func (s *Store) dispatchRaw() {
+	f := s.o.Events.OnDispatch
+	for i := range s.raw.found {
+		d := &s.raw.found[i]
+		if d.Topic == message.ScheduleTopic {
+			s.saveSoon()
 		}
-		s.mu.Unlock()
+		if f != nil && d.MaxOffset >= 0 {
+			f(*d)
+		}
 	}
 }
 
