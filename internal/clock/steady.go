@@ -8,7 +8,10 @@ var begin = time.Now()
 
 // Mono is how much time has passed, in a count that setting the clock does not move. Durations that are kept as numbers are
 // differences of it; subtracting two Now() of System is as good, comparing their UnixNano is not.
-func Mono(c Clock) time.Duration { return c.Now().Sub(begin) }
+func Mono(c Clock) time.Duration { return MonoOf(c.Now()) }
+
+// MonoOf is Mono at the moment at which a clock gave out t.
+func MonoOf(t time.Time) time.Duration { return t.Sub(begin) }
 
 // Steady is a clock that began with another one's time and has since counted the time that passes, whatever the other one
 // was set to.

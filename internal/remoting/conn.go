@@ -18,6 +18,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"rmqctl/internal/clock"
 	"rmqctl/internal/protocol"
 )
 
@@ -62,7 +63,7 @@ type Conn struct {
 	gone  bool
 
 	peer     atomic.Uint64 // version<<8 | language of the last request
-	lastSeen atomic.Int64  // unix nanoseconds of the last read or write
+	lastSeen atomic.Int64  // clock.Mono at the last read or write
 	cause    atomic.Pointer[error]
 	closed   chan struct{}
 	once     sync.Once
@@ -78,7 +79,7 @@ func newConn(nc net.Conn, h *hub) *Conn {
 	c.drained.L = &c.wmu
 	c.sock.init(nc)
 	c.now = h.clock.Now()
-	c.lastSeen.Store(c.now.UnixNano())
+	c.lastSeen.Store(int64(clock.MonoOf(c.now)))
 	return c
 }
 

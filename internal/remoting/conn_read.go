@@ -6,6 +6,7 @@ import (
 	"io"
 	"sync"
 
+	"rmqctl/internal/clock"
 	"rmqctl/internal/protocol"
 )
 
@@ -46,7 +47,7 @@ func (c *Conn) read() error {
 		}
 		w += n
 		c.now = c.hub.clock.Now()
-		c.lastSeen.Store(c.now.UnixNano())
+		c.lastSeen.Store(int64(clock.MonoOf(c.now)))
 		c.hub.stats.bytesIn.Add(int64(n))
 		need := 0
 		for {

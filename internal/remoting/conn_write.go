@@ -6,6 +6,7 @@ package remoting
 import (
 	"time"
 
+	"rmqctl/internal/clock"
 	"rmqctl/internal/protocol"
 )
 
@@ -83,7 +84,7 @@ func (c *Conn) takeLocked() bool {
 }
 
 func (c *Conn) wrote(b *buffer) {
-	c.lastSeen.Store(c.hub.clock.Now().UnixNano())
+	c.lastSeen.Store(int64(clock.Mono(c.hub.clock)))
 	c.hub.stats.bytesOut.Add(int64(len(b.b)))
 	c.hub.stats.writes.Add(1)
 	putOut(b)

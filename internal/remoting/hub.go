@@ -186,7 +186,7 @@ func (h *hub) sweeper() {
 		now := h.clock.Now()
 		for _, c := range h.all() {
 			c.expire(now)
-			if now.Sub(time.Unix(0, c.lastSeen.Load())) > h.idle {
+			if clock.MonoOf(now)-time.Duration(c.lastSeen.Load()) > h.idle {
 				c.fail(errIdle)
 			}
 		}
