@@ -69,6 +69,7 @@ type Broker struct {
 	client    *remoting.Client
 	registrar *registrar
 	clients   *processor.Clients
+	send      atomic.Pointer[processor.Send] // nil before it serves
 	pools     *processor.Pools
 	servers   []*remoting.Server
 	listeners []net.Listener // main, VIP, HA
@@ -219,6 +220,7 @@ func (b *Broker) close() error {
 	}
 	b.stopping.Store(true)
 	b.polls.Close()
+	b.store.Settle(b.o.Clock.After(cfg.SyncFlushTimeout))
 	b.tasks.Wait(b.o.Clock.After(cfg.SlaveTimeout + cfg.SyncFlushTimeout))
 	b.delay.Close()
 	for _, s := range b.servers {

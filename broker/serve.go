@@ -15,6 +15,7 @@ func (b *Broker) serve(cfg *config.Config) {
 	p := b.processors(cfg)
 	options := remoting.Options{
 		Log: b.log, Clock: b.o.Clock, IdleTimeout: cfg.ServerChannelMaxIdleTime, OnConnClosed: b.clients.Disconnected,
+		OnBurst: p.Send.EndBurst,
 	}
 	for i, routes := range [][]remoting.Route{p.Routes(), p.VIPRoutes()} {
 		options.Router = remoting.NewRouter(routes...)
@@ -40,6 +41,7 @@ func (b *Broker) processors(cfg *config.Config) *processor.Processors {
 	if b.master != nil {
 		send.Replicas = b.master
 	}
+	b.send.Store(send)
 	b.pools = processor.NewPools(cfg)
 	b.clients = &processor.Clients{
 		Config: o.Config, Clock: o.Clock, Log: b.log, Maker: maker, Consumers: b.consumers, Producers: b.producers,

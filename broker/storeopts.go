@@ -20,10 +20,18 @@ func (b *Broker) storeOptions(cfg *config.Config) store.Options {
 		DeliverTime: b.levels.DeliverTime, Tunables: &t, Clock: b.o.Clock, Log: b.log.With("part", "store"), Progress: b.o.Progress,
 		Events: store.Events{
 			OnDispatch: b.dispatched,
+			OnRound:    b.roundTold,
 			OnCorrupt:  func(what string, at int64) { b.log.Error("store damaged", "what", what, "offset", at) },
 			OnDelete:   func(file, why string) { b.log.Info("file deleted", "file", file, "why", why) },
 			OnFailure:  func(err error) { b.log.Error("store takes no more messages", "err", err) },
 		},
+	}
+}
+
+// roundTold sends the answers of a round.
+func (b *Broker) roundTold() {
+	if p := b.send.Load(); p != nil {
+		p.EndRound()
 	}
 }
 
@@ -51,6 +59,7 @@ func (b *Broker) watchConfig() {
 func tunables(c *config.Config) store.Tunables {
 	t := store.DefaultTunables()
 	t.FlushInterval, t.FlushLeastPages, t.FlushThoroughInterval = c.FlushIntervalCommitLog, c.FlushCommitLogLeastPages, c.FlushCommitLogThoroughInterval
+	t.SyncFlush, t.SyncFlushTimeout = c.FlushDiskType == config.SyncFlush, c.SyncFlushTimeout
 	t.QueueFlushInterval, t.QueueFlushLeastPages = c.FlushIntervalConsumeQueue, c.FlushConsumeQueueLeastPages
 	t.QueueFlushThoroughInterval = c.FlushConsumeQueueThoroughInterval
 	t.MaxMessageSize = c.MaxMessageSize

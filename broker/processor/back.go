@@ -37,18 +37,14 @@ func (p *Send) Back(x *remoting.Exchange, q *protocol.ConsumerSendMsgBackRequest
 		return nil, err
 	}
 	r, err := p.Store.Append(m)
-	if err != nil || r.Status != store.PutOK {
+	if err != nil || r.Status != store.PutOK && r.Status != store.FlushDiskTimeout {
 		return nil, protocol.Errorf(protocol.SystemError, "%v", orStatus(err, r.Status))
 	}
 	p.Stats.SendBack(q.OriginTopic, q.Group).Add(1, int64(r.Size))
 	p.Stats.Topic(m.Topic).Add(1, int64(r.Size))
 	p.Stats.Put.Add(1, int64(r.Size))
-	w := p.waits(cfg)
-	if !w.any() {
-		return nil, nil
-	}
 	pending := x.Hold()
-	p.await(cfg, w, r.NextOffset, func(int32) { pending.Reply(nil, nil) }) // stored: too late for a failure
+	p.awaitSlave(cfg, r.NextOffset, func() { pending.Reply(nil, nil) }) // stored: too late for a failure
 	return nil, nil
 }
 

@@ -27,8 +27,8 @@ func (p *Reply) V1(x *remoting.Exchange, q *protocol.SendMessageRequest) (*proto
 // V2 is the form with one-letter names.
 func (p *Reply) V2(x *remoting.Exchange, q *protocol.SendMessageRequestV2) (*protocol.SendMessageResponse, error) {
 	cfg := p.Send.Config.Load()
-	d := &delivery{SendMessageRequestV2: q, body: x.Request.Body, from: addrPort(x.Conn.RemoteAddr())}
-	if err := p.Send.check(cfg, d); err != nil {
+	d := &delivery{SendMessageRequestV2: q, body: x.Request.Body, from: x.Conn.Remote()}
+	if err := p.Send.check(cfg, d, false); err != nil {
 		return nil, err
 	}
 	if err := p.push(d); err != nil {
@@ -40,7 +40,7 @@ func (p *Reply) V2(x *remoting.Exchange, q *protocol.SendMessageRequestV2) (*pro
 		return resp, nil // the requester has its answer; that no copy can be kept is no failure
 	}
 	pending := x.Hold()
-	if err := p.Send.put(cfg, d, c, resp, func(int32) { pending.Reply(resp, nil) }); err != nil {
+	if err := p.Send.storeOne(cfg, d, c, &sending{resp: resp, pending: pending, anyway: true}); err != nil {
 		pending.Reply(resp, nil)
 	}
 	return nil, nil

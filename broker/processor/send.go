@@ -4,11 +4,9 @@ package processor
 
 import (
 	"math/rand/v2"
-	"net"
 	"net/netip"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"rmqctl/broker/config"
@@ -43,7 +41,9 @@ type Send struct {
 	Stopping func() bool
 	Tasks    *Tasks // answers that are owed: Close waits for them
 
-	buffers sync.Pool // *[]byte: property texts under construction
+	bursts sync.Pool // *burst
+	held   sync.Pool // *held
+	round  round
 }
 
 // versionMaxReconsume is the client version (V3_4_9) from which a sender's own limit of retries counts.
@@ -54,7 +54,6 @@ type delivery struct {
 	*protocol.SendMessageRequestV2
 	body []byte
 	from netip.AddrPort
-	wait bool // for flush and slave; known once the properties were read
 }
 
 // V1 answers SEND_MESSAGE, which client-go and old Java producers send.
@@ -62,60 +61,66 @@ func (p *Send) V1(x *remoting.Exchange, q *protocol.SendMessageRequest) (*protoc
 	return p.V2(x, (*protocol.SendMessageRequestV2)(q))
 }
 
-// V2 answers SEND_MESSAGE_V2 and SEND_BATCH_MESSAGE. It checks, stores and answers on the goroutine that reads the
-// connection; what may take long (making a topic, waiting for a disk or a slave) goes on elsewhere.
+// V2 answers SEND_MESSAGE_V2 and SEND_BATCH_MESSAGE. It checks on the goroutine that reads the connection; what one read
+// has brought is stored together (EndBurst), and answered by the store's writer. Making a topic goes on elsewhere.
 //
 // Unlike RocketMQ 4.9: no half message is stored, visible or not, because nothing could commit it yet; a broker that
 // stops answers 14 and not 1, so that producers turn to another.
 func (p *Send) V2(x *remoting.Exchange, q *protocol.SendMessageRequestV2) (*protocol.SendMessageResponse, error) {
-	cfg := p.Config.Load()
-	d := &delivery{SendMessageRequestV2: q, body: x.Request.Body, from: addrPort(x.Conn.RemoteAddr())}
-	if err := p.check(cfg, d); err != nil {
+	cfg, b := p.Config.Load(), p.burst(x.Conn)
+	d := delivery{SendMessageRequestV2: q, body: x.Request.Body, from: x.Conn.Remote()}
+	c := b.config
+	if b.topic != d.Topic {
+		c = nil
+	}
+	if err := p.check(cfg, &d, c != nil); err != nil {
 		return nil, err
 	}
-	c, known := p.Maker.Topics.Get(d.Topic)
-	if known && !message.IsRetryTopic(d.Topic) {
-		return p.store(x, remoting.Response[protocol.SendMessageResponse](x), cfg, d, c)
+	resp := remoting.Response[protocol.SendMessageResponse](x)
+	if c == nil && !message.IsRetryTopic(d.Topic) {
+		c, _ = p.Maker.Topics.Get(d.Topic)
 	}
+	if c == nil {
+		version := x.Version()
+		p.makeAndStore(cfg, d, version, x.Hold(), resp)
+		return nil, nil
+	}
+	w := sendings.Get().(*sending)
+	w.resp = resp
+	if err := p.stage(b, cfg, &d, c, w); err != nil {
+		*w = sending{}
+		sendings.Put(w)
+		return nil, err
+	}
+	w.pending = x.Hold()
+	return nil, nil
+}
+
+// makeAndStore is for messages whose topic may have to be made.
+func (p *Send) makeAndStore(cfg *config.Config, d delivery, version int32, pending *remoting.Pending, resp *protocol.SendMessageResponse) {
 	d.Properties, d.body = append([]byte(nil), d.Properties...), append([]byte(nil), d.body...)
-	version, pending := x.Version(), x.Hold()
 	p.Tasks.Go(func() {
-		c, err := p.target(d, version)
-		if err != nil {
-			pending.Reply(nil, err)
-			return
+		c, err := p.target(&d, version)
+		if err == nil {
+			err = p.storeOne(cfg, &d, c, &sending{resp: resp, pending: pending})
 		}
-		resp := new(protocol.SendMessageResponse)
-		if err := p.put(cfg, d, c, resp, func(status int32) { finish(pending, resp, status) }); err != nil {
+		if err != nil {
 			pending.Reply(nil, err)
 		}
 	})
-	return nil, nil
 }
 
-// store stores on the reader's goroutine and answers at once when nothing has to be waited for.
-func (p *Send) store(x *remoting.Exchange, resp *protocol.SendMessageResponse, cfg *config.Config, d *delivery, c *protocol.TopicConfig) (*protocol.SendMessageResponse, error) {
-	next, err := p.append(cfg, d, c, resp)
-	if err != nil {
-		return nil, err
-	}
-	w := p.waits(cfg)
-	if !w.any() || !d.wait {
-		return resp, nil
-	}
-	pending := x.Hold()
-	p.await(cfg, w, next, func(status int32) { finish(pending, resp, status) })
-	return nil, nil
-}
-
-func finish(pending *remoting.Pending, resp *protocol.SendMessageResponse, status int32) {
-	pending.Status(status)
-	pending.Reply(resp, nil)
+// storeOne stores on a goroutine of its own. An error means that nothing was stored, and nobody answered.
+func (p *Send) storeOne(cfg *config.Config, d *delivery, c *protocol.TopicConfig, w *sending) error {
+	b := p.newBurst()
+	err := p.stage(b, cfg, d, c, w)
+	p.put(b)
+	return err
 }
 
 // check refuses what no topic could make right.
-func (p *Send) check(cfg *config.Config, d *delivery) error {
-	if at := cfg.StartAcceptSendRequestAt; at > p.Clock.Now().UnixMilli() {
+func (p *Send) check(cfg *config.Config, d *delivery, knownTopic bool) error {
+	if at := cfg.StartAcceptSendRequestAt; at > 0 && at > p.Clock.Now().UnixMilli() {
 		return protocol.Errorf(protocol.SystemError, "broker unable to service, until %s", time.UnixMilli(at).Format("2006-01-02 15:04:05.000"))
 	}
 	if p.Stopping() {
@@ -124,8 +129,10 @@ func (p *Send) check(cfg *config.Config, d *delivery) error {
 	if !cfg.IsMaster() {
 		return unavailable("this broker is a slave and takes no messages")
 	}
-	if why := checkTopic(d.Topic); why != nil {
-		return why
+	if !knownTopic {
+		if why := checkTopic(d.Topic); why != nil {
+			return why
+		}
 	}
 	if len(d.Properties) > message.MaxProperties || len(d.body) > cfg.MaxMessageSize {
 		return illegal(cfg)
@@ -173,66 +180,6 @@ func (p *Send) retryTarget(d *delivery, group string, version int32) (*protocol.
 	return p.Maker.RetryTopic(g, unitSubFlag(d.UnitMode))
 }
 
-// put stores and calls done when flush and replication are as the configuration asks. An error means that nothing was
-// stored and done is not called.
-func (p *Send) put(cfg *config.Config, d *delivery, c *protocol.TopicConfig, resp *protocol.SendMessageResponse, done func(int32)) error {
-	next, err := p.append(cfg, d, c, resp)
-	if err != nil {
-		return err
-	}
-	w := p.waits(cfg)
-	if !w.any() || !d.wait {
-		done(protocol.Success)
-		return nil
-	}
-	p.await(cfg, w, next, done)
-	return nil
-}
-
-// append writes the message or the batch into the log.
-func (p *Send) append(cfg *config.Config, d *delivery, c *protocol.TopicConfig, resp *protocol.SendMessageResponse) (next int64, err error) {
-	if err := p.pickQueue(d, c); err != nil {
-		return 0, err
-	}
-	buf := p.buffer()
-	defer p.buffers.Put(buf)
-	s := readProps((*buf)[:0], d.Properties, cfg.BrokerClusterName)
-	*buf = s.props
-	d.wait = s.wait
-	if s.transaction {
-		return 0, p.noTransactions(cfg)
-	}
-	if len(s.props) > message.MaxProperties {
-		return 0, illegal(cfg)
-	}
-	m := message.Message{
-		Topic: d.Topic, QueueID: d.QueueID, Flag: d.Flag, SysFlag: d.SysFlag &^ (message.SysBornHostV6 | message.SysStoreHostV6 | message.SysTransactionMask),
-		BornTimestamp: d.BornTimestamp, BornHost: d.from, StoreHost: p.Host, ReconsumeTimes: d.ReconsumeTimes, Body: d.body, Properties: s.props,
-	}
-	if c.TopicFilterType == "MULTI_TAG" {
-		m.SysFlag |= message.SysMultiTags
-	}
-	var r store.PutResult
-	if d.Batch {
-		r, err = p.appendBatch(cfg, &m, s)
-	} else {
-		stored := &m
-		if s.delay > 0 {
-			stored = delay.Hide(&m, s.delay, p.Levels)
-		}
-		r, err = p.Store.Append(stored)
-	}
-	if err := putError(cfg, p.Store, r, err); err != nil {
-		return 0, err
-	}
-	*resp = protocol.SendMessageResponse{
-		MsgID: r.MessageIDs, QueueID: d.QueueID, QueueOffset: r.QueueOffset, Region: cfg.RegionID, TraceOn: boolText(cfg.TraceOn),
-	}
-	p.Stats.Topic(d.Topic).Add(int64(r.Count), int64(r.Size))
-	p.Stats.Put.Add(int64(r.Count), int64(r.Size))
-	return r.NextOffset, nil
-}
-
 // noTransactions is the answer to a half message, with the reason for it.
 func (p *Send) noTransactions(cfg *config.Config) error {
 	why := ": it does not serve transactions"
@@ -240,25 +187,6 @@ func (p *Send) noTransactions(cfg *config.Config) error {
 		why = ""
 	}
 	return protocol.Errorf(protocol.NoPermission, "the broker[%s] sending transaction message is forbidden%s", p.Host.Addr(), why)
-}
-
-// appendBatch writes every element of the body as a message of its own. The batch's properties go to each of them.
-func (p *Send) appendBatch(cfg *config.Config, m *message.Message, s sent) (store.PutResult, error) {
-	if s.delay > 0 {
-		return store.PutResult{}, protocol.Errorf(protocol.MessageIllegal, "a batch takes no delay level")
-	}
-	items, err := message.SplitBatch(m.Body)
-	if err != nil || len(items) == 0 {
-		return store.PutResult{}, protocol.Errorf(protocol.MessageIllegal, "the batch cannot be taken apart: %v", err)
-	}
-	for i := range items {
-		items[i].Properties = message.AppendProperties(append([]byte(nil), items[i].Properties...), s.props)
-		if len(items[i].Properties) > message.MaxProperties {
-			return store.PutResult{}, illegal(cfg)
-		}
-	}
-	m.Body, m.Properties = nil, nil
-	return p.Store.AppendBatch(m, items)
 }
 
 func (p *Send) pickQueue(d *delivery, c *protocol.TopicConfig) error {
@@ -272,77 +200,24 @@ func (p *Send) pickQueue(d *delivery, c *protocol.TopicConfig) error {
 	return nil
 }
 
-func (p *Send) buffer() *[]byte {
-	if b, ok := p.buffers.Get().(*[]byte); ok {
-		return b
+// awaitSlave calls done when a slave has everything before next, or has not had it in time. Without SYNC_MASTER that is now.
+func (p *Send) awaitSlave(cfg *config.Config, next int64, done func()) {
+	if p.Replicas == nil || cfg.BrokerRole != config.SyncMaster {
+		done()
+		return
 	}
-	b := make([]byte, 0, 1024)
-	return &b
-}
-
-// waits says what an acknowledgement waits for.
-type waits struct{ flush, slave bool }
-
-func (w waits) any() bool { return w.flush || w.slave }
-
-func (p *Send) waits(cfg *config.Config) waits {
-	return waits{flush: cfg.FlushDiskType == config.SyncFlush, slave: cfg.BrokerRole == config.SyncMaster && p.Replicas != nil}
-}
-
-// await calls done when the log is flushed and replicated up to next, or has not been in time; the two go on at the
-// same time, and if both fail the slave's failure is told.
-func (p *Send) await(cfg *config.Config, w waits, next int64, done func(status int32)) {
-	var left atomic.Int32
-	var flush, slave atomic.Int32
 	p.Tasks.Enter()
-	one := func() {
-		if left.Add(-1) == 0 {
-			defer p.Tasks.Leave()
-			status := flush.Load()
-			if s := slave.Load(); s != protocol.Success {
-				status = s
-			}
-			done(status)
-		}
-	}
-	left.Store(1)
-	if w.flush {
-		left.Add(1)
-		p.Store.AwaitFlushed(next, cfg.SyncFlushTimeout, func(err error) {
-			if err != nil {
-				flush.Store(protocol.FlushDiskTimeout)
-			}
-			one()
-		})
-	}
-	if w.slave {
-		left.Add(1)
-		p.Replicas.Await(next, cfg.SlaveTimeout, func(s ha.Status) {
-			slave.Store(replicaStatus(s))
-			one()
-		})
-	}
-	one()
-}
-
-func replicaStatus(s ha.Status) int32 {
-	switch s {
-	case ha.Replicated:
-		return protocol.Success
-	case ha.SlaveNotAvailable:
-		return protocol.SlaveNotAvailable
-	}
-	return protocol.FlushSlaveTimeout
+	p.Replicas.Await(next, cfg.SlaveTimeout, func(ha.Status) {
+		defer p.Tasks.Leave()
+		done()
+	})
 }
 
 // putError says in the peer's words why the store did not take a message.
-func putError(cfg *config.Config, st *store.Store, r store.PutResult, err error) error {
-	if err != nil {
-		return err
-	}
-	switch r.Status {
+func putError(cfg *config.Config, st *store.Store, status store.Status, err error) error {
+	switch status {
 	case store.PutOK:
-		return nil
+		return err
 	case store.MessageIllegal, store.PropertiesSizeExceeded:
 		return illegal(cfg)
 	case store.ServiceNotAvailable:
@@ -354,7 +229,10 @@ func putError(cfg *config.Config, st *store.Store, r store.PutResult, err error)
 	case store.CreateMappedFileFailed:
 		return protocol.Errorf(protocol.SystemError, "create mapped file failed, server is busy or broken.")
 	case store.PageCacheBusy:
-		return protocol.Errorf(protocol.SystemError, "[PC_SYNCHRONIZED]broker busy, start flow control for a while")
+		return protocol.Errorf(protocol.SystemBusy, "[PCBUSY_CLEAN_QUEUE]broker busy, start flow control for a while")
+	}
+	if err != nil {
+		return err
 	}
 	return protocol.Errorf(protocol.SystemError, "UNKNOWN_ERROR")
 }
@@ -375,13 +253,4 @@ func boolText(b bool) string {
 		return "true"
 	}
 	return "false"
-}
-
-// addrPort is a connection's address as messages carry it.
-func addrPort(a net.Addr) netip.AddrPort {
-	if tcp, ok := a.(*net.TCPAddr); ok {
-		ap := tcp.AddrPort()
-		return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
-	}
-	return netip.AddrPortFrom(netip.IPv4Unspecified(), 0)
 }

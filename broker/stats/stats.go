@@ -24,6 +24,13 @@ func (c *Counter) Add(messages, bytes int64) {
 	c.times.Add(1)
 }
 
+// AddMany is Add for several requests at once.
+func (c *Counter) AddMany(requests, messages, bytes int64) {
+	c.nums.Add(messages)
+	c.size.Add(bytes)
+	c.times.Add(requests)
+}
+
 // Nums is the number of messages since the start.
 func (c *Counter) Nums() int64 { return c.nums.Load() }
 

@@ -22,12 +22,11 @@ type Done interface {
 // Append writes m to the log and returns when it is visible in its queue: under SyncFlush also on the disk. The status says
 // what became of it; the error is set when a write failed.
 func (s *Store) Append(m *message.Message) (PutResult, error) {
-	w := waits.Get().(*wait)
-	g := s.NewStage()
+	g, w := s.NewStage(), waits.Get().(*wait)
 	status, err := g.Add(m, w)
-	res := w.put(g, status, err)
+	res, err := w.put(g, status, err)
 	if res.Status != PutOK {
-		return res, w.err
+		return res, err
 	}
 	m.QueueOffset, m.PhysicalOffset, m.StoreTimestamp, m.Size = res.QueueOffset, res.PhysicalOffset, res.StoreTimestamp, int32(res.Size)
 	res.MessageIDs = message.OffsetID(m.StoreHost, res.PhysicalOffset)
@@ -37,15 +36,13 @@ func (s *Store) Append(m *message.Message) (PutResult, error) {
 // AppendBatch writes one record per item, with consecutive queue offsets and in one piece. m gives what they have in
 // common; its properties are added to each item's, as 4.9 does.
 func (s *Store) AppendBatch(m *message.Message, items []message.BatchItem) (PutResult, error) {
-	w := waits.Get().(*wait)
-	g := s.NewStage()
+	g, w := s.NewStage(), waits.Get().(*wait)
 	status, err := g.AddBatch(m, items, w)
-	res := w.put(g, status, err)
-	if res.Status != PutOK {
-		return res, w.err
+	res, err := w.put(g, status, err)
+	if res.Status == PutOK {
+		m.QueueOffset, m.PhysicalOffset, m.StoreTimestamp = res.QueueOffset, res.PhysicalOffset, res.StoreTimestamp
 	}
-	m.QueueOffset, m.PhysicalOffset, m.StoreTimestamp = res.QueueOffset, res.PhysicalOffset, res.StoreTimestamp
-	return res, nil
+	return res, err
 }
 
 // wait is a Done for who waits.
@@ -63,13 +60,16 @@ func (w *wait) Stored(res PutResult, err error) {
 }
 
 // put ends what Add began, and waits for the round.
-func (w *wait) put(g *Stage, status Status, err error) PutResult {
-	w.res, w.err = PutResult{Status: status}, err
+func (w *wait) put(g *Stage, status Status, err error) (PutResult, error) {
 	g.Put()
-	if status == PutOK {
-		<-w.told
+	if status != PutOK {
+		return PutResult{Status: status}, err
 	}
-	return w.res
+	<-w.told
+	res, err := w.res, w.err
+	w.err = nil
+	waits.Put(w)
+	return res, err
 }
 
 // refuse looks at everything that can be known before an offset is taken. before is the size of the batch so far.

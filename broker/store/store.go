@@ -3,7 +3,6 @@
 package store
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -74,8 +73,7 @@ func Open(fsys vfs.FS, o Options) (*Store, error) {
 	s.tune.Store(o.Tunables)
 	s.open, s.gen = &round{}, 1
 	s.flush.init(s)
-	s.watch.init()
-	s.slow.wake = make(chan struct{}, 1)
+	s.slow.wake, s.clean.kick = make(chan struct{}, 1), make(chan struct{}, 1)
 	if err := fsys.MkdirAll(o.Dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -197,11 +195,10 @@ func (s *Store) Close() error {
 	s.closed = true
 	started := s.started
 	s.mu.Unlock()
-	s.waitIdle()
+	s.Settle(nil)
 	close(s.stop)
 	s.wg.Wait()
 	s.flush.failAll(ErrClosed)
-	s.watch.close()
 	var err error
 	if started {
 		s.clog.Close() // deletes the segment made ahead; the rest is opened again for the flush
@@ -213,8 +210,8 @@ func (s *Store) Close() error {
 	return errors.Join(err, s.lock.Close())
 }
 
-// waitIdle waits until the last round is written. Appends are refused already.
-func (s *Store) waitIdle() {
+// Settle returns when nobody whose put was taken before is left to be told, or when the limit comes. nil: no limit.
+func (s *Store) Settle(limit <-chan time.Time) {
 	s.mu.Lock()
 	if !s.committing {
 		s.mu.Unlock()
@@ -225,7 +222,10 @@ func (s *Store) waitIdle() {
 	}
 	c := s.quiet
 	s.mu.Unlock()
-	<-c
+	select {
+	case <-c:
+	case <-limit:
+	}
 }
 
 // restLocked: nobody writes rounds any more.
@@ -257,90 +257,5 @@ func (s *Store) FlushedPhysical() int64 { return s.clog.Flushed() }
 
 // SegmentSize is the length of a commit log file.
 func (s *Store) SegmentSize() int64 { return s.o.SegmentSize }
-
-// WaitPhysical returns once MaxPhysical is beyond the given offset, or with the context's error.
-func (s *Store) WaitPhysical(ctx context.Context, beyond int64) error {
-	for {
-		c, closed := s.watch.wait()
-		if s.MaxPhysical() > beyond {
-			return nil
-		}
-		if closed {
-			return ErrClosed
-		}
-		select {
-		case <-c:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-// Watch calls f with the new MaxPhysical after each round of appends, from the committer: f must be quick. stop ends it.
-func (s *Store) Watch(f func(maxPhysical int64)) (stop func()) { return s.watch.add(f) }
-
-// watchers wakes those who wait for the log to grow.
-type watchers struct {
-	mu      sync.Mutex // guards everything
-	c       chan struct{}
-	waiting bool
-	closed  bool
-	next    int
-	fs      map[int]func(int64)
-	snap    []func(int64)
-}
-
-func (w *watchers) init() { w.c, w.fs = make(chan struct{}), map[int]func(int64){} }
-
-func (w *watchers) wait() (<-chan struct{}, bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.waiting = true
-	return w.c, w.closed
-}
-
-func (w *watchers) add(f func(int64)) func() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	id := w.next
-	w.next++
-	w.fs[id] = f
-	w.snapLocked()
-	return func() {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		delete(w.fs, id)
-		w.snapLocked()
-	}
-}
-
-func (w *watchers) snapLocked() {
-	w.snap = nil
-	for _, f := range w.fs {
-		w.snap = append(w.snap, f)
-	}
-}
-
-func (w *watchers) tell(end int64) {
-	w.mu.Lock()
-	if w.waiting && !w.closed {
-		close(w.c)
-		w.c, w.waiting = make(chan struct{}), false
-	}
-	fs := w.snap
-	w.mu.Unlock()
-	for _, f := range fs {
-		f(end)
-	}
-}
-
-func (w *watchers) close() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if !w.closed {
-		w.closed = true
-		close(w.c)
-	}
-}
 
 func (s *Store) cache() *segment.Cache { return &segment.Cache{FS: s.fs, Max: s.o.OpenFiles} }

@@ -40,9 +40,11 @@ type Conn struct {
 
 	sock socket // reads and writes without waiting, where nc allows it
 
-	in  protocol.Interner // reader only
-	cmd protocol.Command  // reader only: the frame in hand
-	now time.Time         // reader only: when the burst in hand arrived
+	in    protocol.Interner // reader only
+	cmd   protocol.Command  // reader only: the frame in hand
+	now   time.Time         // reader only: when the burst in hand arrived
+	Burst any               // reader only: what fast handlers gather until Options.OnBurst
+	relay relay
 
 	wmu      sync.Mutex // guards out, inflight, writing, werr
 	drained  sync.Cond  // on wmu: the backlog shrank, or the connection died
@@ -153,8 +155,12 @@ func (c *Conn) fail(why error) {
 }
 
 // run reads until the end and then clears up. It is the connection's goroutine.
-func (c *Conn) run() {
-	c.fail(c.read())
+func (c *Conn) run(from cursor) {
+	err := c.read(from)
+	if err == errRelieved {
+		return
+	}
+	c.fail(err)
 	why := *c.cause.Load()
 	log := c.hub.log.With("remote", c.RemoteAddr().String())
 	switch {

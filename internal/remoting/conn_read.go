@@ -31,46 +31,68 @@ func putOut(b *buffer) {
 	}
 }
 
+// cursor is how far a reader is: buf.b[r:w] is not handled yet; the frame there is need bytes long, 0: not known.
+type cursor struct {
+	buf     *buffer
+	r, w    int
+	need    int
+	relieve bool // this reader goes on for one that is stuck: first it writes what that one has answered
+}
+
 // read is the reader's loop. It never returns nil.
-func (c *Conn) read() error {
-	var buf *buffer
-	r, w := 0, 0 // buf.b[r:w] is not handled yet
-	defer func() { putRead(buf) }()
+func (c *Conn) read(at cursor) error {
+	err := c.readFrom(&at)
+	if err != errRelieved {
+		putRead(at.buf)
+	}
+	return err
+}
+
+func (c *Conn) readFrom(at *cursor) error {
 	for {
-		var n int
-		var err error
-		if buf, n, err = c.sock.read(buf, w); err != nil {
+		if at.relieve {
+			at.relieve = false
+		} else if err := c.burst(at); err != nil {
 			return err
-		}
-		if n == 0 {
-			return io.EOF
-		}
-		w += n
-		c.now = c.hub.clock.Now()
-		c.lastSeen.Store(int64(clock.MonoOf(c.now)))
-		c.hub.stats.bytesIn.Add(int64(n))
-		need := 0
-		for {
-			if need, err = protocol.FrameLen(buf.b[r:w]); err != nil {
-				c.flush()
-				return err
-			}
-			if need == 0 || need > w-r {
-				break
-			}
-			if err = c.handle(buf.b[r : r+need]); err != nil {
-				c.flush()
-				return err
-			}
-			r += need
-		}
-		if c.hub.onBurst != nil {
-			c.hub.onBurst(c)
 		}
 		c.flush()
 		c.waitBacklog()
-		buf, r, w = rest(buf, r, w, need)
+		at.buf, at.r, at.w = rest(at.buf, at.r, at.w, at.need)
 	}
+}
+
+// burst reads once and handles every whole frame there is.
+func (c *Conn) burst(at *cursor) error {
+	var n int
+	var err error
+	if at.buf, n, err = c.sock.read(at.buf, at.w); err != nil {
+		return err
+	}
+	if n == 0 {
+		return io.EOF
+	}
+	at.w += n
+	c.now = c.hub.clock.Now()
+	c.lastSeen.Store(int64(clock.MonoOf(c.now)))
+	c.hub.stats.bytesIn.Add(int64(n))
+	for {
+		b := at.buf.b[at.r:at.w]
+		if at.need, err = protocol.FrameLen(b); err == nil {
+			if at.need == 0 || at.need > len(b) {
+				break
+			}
+			err = c.handle(b[:at.need])
+		}
+		if err != nil { // the frames before it count all the same
+			if relieved := c.endBurst(at); relieved != nil {
+				return relieved
+			}
+			c.flush()
+			return err
+		}
+		at.r += at.need
+	}
+	return c.endBurst(at)
 }
 
 // rest makes room for the frame that buf[r:w] begins with, need bytes long (0:

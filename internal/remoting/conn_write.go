@@ -37,6 +37,28 @@ func (c *Conn) append(cmd *protocol.Command, h protocol.Header, bodies [][]byte)
 	return nil
 }
 
+// add appends whole frames, which may be the first of the out-buffer; then b is it.
+func (c *Conn) add(b *buffer) bool {
+	c.wmu.Lock()
+	switch {
+	case c.werr != nil:
+		c.wmu.Unlock()
+		putOut(b)
+		return false
+	case c.out == nil:
+		c.out = b
+	default:
+		c.out.b = append(c.out.b, b.b...)
+		putOut(b)
+	}
+	over := c.backlogLocked() > c.hub.maxBacklog
+	c.wmu.Unlock()
+	if over {
+		c.fail(ErrBacklog)
+	}
+	return !over
+}
+
 func (c *Conn) backlogLocked() int {
 	n := c.inflight
 	if c.out != nil {

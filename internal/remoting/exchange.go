@@ -19,9 +19,8 @@ type Exchange struct {
 	Request  *protocol.Command
 	Received time.Time // when the burst that held it was read
 
-	answer  Pending
-	scratch any // *Resp of the route
-	held    bool
+	answer Pending
+	held   bool
 }
 
 // Version is the sender's version ordinal, Language its language.
@@ -66,7 +65,7 @@ func (x *Exchange) Hold() *Pending {
 // Response returns the route's own answer header, zeroed, for handlers that
 // must not allocate: return it or leave it.
 func Response[Resp any](x *Exchange) *Resp {
-	r := x.scratch.(*Resp)
+	r := x.answer.own.(*Resp)
 	*r = *new(Resp)
 	return r
 }
@@ -83,8 +82,10 @@ type Pending struct {
 	encoding protocol.Encoding
 	oneway   bool
 	done     atomic.Bool
-	holders  atomic.Int32 // handler and holder, while held
-	free     func()       // gives the exchange back to its route
+	holders  atomic.Int32    // handler and holder, while held
+	free     func()          // gives the exchange back to its route
+	own      any             // *Resp of the route, as Response returns it
+	ownReady protocol.Header // own, ready to be written
 	remark   string
 	fields   protocol.Fields
 	body     [][]byte
@@ -140,17 +141,24 @@ func (p *Pending) put(header any, err error) bool {
 	if p.done.Swap(true) {
 		return false
 	}
-	h := protocol.Header{}
-	if err == nil && header != nil {
-		if t := reflect.TypeOf(header); t != p.route.resp {
-			err = fmt.Errorf("answer to %s is a %v, want %v", p.route.name, t, p.route.resp)
-		} else {
-			h = protocol.HeaderOf(header)
-		}
-	}
+	h, err := p.header(header, err)
 	return p.write(h, err)
 }
 
+// header makes an answer's header ready.
+func (p *Pending) header(header any, err error) (protocol.Header, error) {
+	switch {
+	case err != nil || header == nil:
+		return protocol.Header{}, err
+	case header == p.own:
+		return p.ownReady, nil
+	case reflect.TypeOf(header) != p.route.resp:
+		return protocol.Header{}, fmt.Errorf("answer to %s is a %v, want %v", p.route.name, reflect.TypeOf(header), p.route.resp)
+	}
+	return protocol.HeaderOf(header), nil
+}
+
+// write appends the answer and counts it.
 func (p *Pending) write(h protocol.Header, err error) bool {
 	if p.after != nil {
 		defer p.afterwards()
@@ -159,6 +167,26 @@ func (p *Pending) write(h protocol.Header, err error) bool {
 	if p.oneway {
 		return false
 	}
+	c := p.conn
+	c.wmu.Lock()
+	if c.werr != nil {
+		c.wmu.Unlock()
+		return false
+	}
+	if c.out == nil {
+		c.out = outBuffers.Get().(*buffer)
+	}
+	c.out.b = p.appendTo(c.out.b, h, err)
+	over := c.backlogLocked() > c.hub.maxBacklog
+	c.wmu.Unlock()
+	if over {
+		c.fail(ErrBacklog)
+	}
+	return !over
+}
+
+// appendTo appends the frame of the answer to dst.
+func (p *Pending) appendTo(dst []byte, h protocol.Header, err error) []byte {
 	hub := p.conn.hub
 	cmd := protocol.Command{
 		Code: p.status, Language: hub.language, Version: hub.version, Opaque: p.opaque,
@@ -169,13 +197,14 @@ func (p *Pending) write(h protocol.Header, err error) bool {
 		cmd.Code, cmd.Remark = failure(err)
 		body = nil
 	}
-	defer clear(p.body)
-	werr := p.conn.append(&cmd, h, body)
-	if errors.Is(werr, protocol.ErrFrameTooLarge) {
+	at := len(dst)
+	dst = protocol.AppendFrame(dst, &cmd, h, body...)
+	if len(dst)-at > protocol.MaxFrame {
 		cmd.Code, cmd.Remark, cmd.Fields = protocol.SystemError, "the response is too large", protocol.Fields{}
-		werr = p.conn.append(&cmd, protocol.Header{}, nil)
+		dst = protocol.AppendFrame(dst[:at], &cmd, protocol.Header{})
 	}
-	return werr == nil
+	clear(p.body)
+	return dst
 }
 
 func (p *Pending) afterwards() {
@@ -193,20 +222,52 @@ func failure(err error) (int32, string) {
 	return protocol.SystemError, err.Error()
 }
 
-// Burst gathers answers that one goroutine gives in a row: Flush writes once
-// per connection. The zero value is ready. For a committer that answers all
-// requests of one flush.
-type Burst struct{ conns []*Conn }
+// Burst gathers answers that one goroutine gives in a row: Flush writes once per connection, and answers to one connection
+// that follow each other take its lock once. The zero value is ready. For a committer that answers all requests of one flush.
+type Burst struct {
+	conn  *Conn   // whose answers buf holds
+	buf   *buffer // nil: none
+	conns []*Conn
+}
 
 // Reply is Pending.Reply without the write.
 func (b *Burst) Reply(p *Pending, header any, err error) {
-	if p.put(header, err) && !p.conn.bursting.Swap(true) {
-		b.conns = append(b.conns, p.conn)
+	if p.done.Swap(true) {
+		return
 	}
+	if p.after != nil {
+		defer p.afterwards()
+	}
+	h, err := p.header(header, err)
+	p.route.count(p, err)
+	if p.oneway {
+		return
+	}
+	if b.conn != p.conn {
+		b.pass()
+		b.conn = p.conn
+	}
+	if b.buf == nil {
+		b.buf = outBuffers.Get().(*buffer)
+	}
+	b.buf.b = p.appendTo(b.buf.b, h, err)
+}
+
+// pass hands what is gathered to its connection.
+func (b *Burst) pass() {
+	if b.buf == nil {
+		return
+	}
+	if c := b.conn; c.add(b.buf) && !c.bursting.Swap(true) {
+		b.conns = append(b.conns, c)
+	}
+	b.buf = nil
 }
 
 // Flush writes what was answered. It never waits for a peer.
 func (b *Burst) Flush() {
+	b.pass()
+	b.conn = nil
 	for i, c := range b.conns {
 		c.bursting.Store(false) // before the flush, as in hub.flusher
 		c.flush()

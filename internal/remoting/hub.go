@@ -37,8 +37,11 @@ type hub struct {
 	mu     sync.Mutex // guards conns, closed
 	conns  map[*Conn]struct{}
 	closed bool
-	tasks  sync.WaitGroup // readers, writers, flusher, sweeper
+	tasks  sync.WaitGroup // readers, writers, flusher, sweeper, minder
 	stop   chan struct{}
+
+	minding atomic.Bool // the minder looks by itself
+	mind    chan struct{}
 
 	dmu   sync.Mutex // guards dirty
 	dirty []*Conn
@@ -68,7 +71,11 @@ func (h *hub) init() {
 	h.conns = map[*Conn]struct{}{}
 	h.stop = make(chan struct{})
 	h.wake = make(chan struct{}, 1)
+	h.mind = make(chan struct{}, 1)
 	h.tasks.Go(h.flusher)
+	if h.onBurst != nil {
+		h.tasks.Go(h.minder)
+	}
 	h.tasks.Go(h.sweeper)
 }
 
@@ -86,7 +93,7 @@ func (h *hub) add(nc net.Conn) (*Conn, error) {
 		if h.onOpened != nil {
 			h.onOpened(c)
 		}
-		c.run()
+		c.run(cursor{})
 	})
 	h.mu.Unlock()
 	return c, nil

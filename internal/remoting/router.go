@@ -65,7 +65,7 @@ func On[Req, Resp any](call *protocol.Call[Req, Resp], handler func(*Exchange, *
 	states := &sync.Pool{}
 	states.New = func() any {
 		s := new(state)
-		s.x.scratch = &s.resp
+		s.x.answer.own, s.x.answer.ownReady = &s.resp, call.ResponseHeader(&s.resp)
 		s.x.answer.free = func() { states.Put(s) }
 		return s
 	}
