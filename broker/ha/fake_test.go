@@ -2,7 +2,6 @@ package ha
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -15,14 +14,16 @@ import (
 type memLog struct {
 	segment int64
 
+	appending sync.Mutex // one call of the watchers at a time
+
 	mu    sync.Mutex
 	min   int64
 	data  []byte // from base on
 	base  int64
-	grown chan struct{}
+	watch map[*int]func(int64)
 }
 
-func newLog(segment int64) *memLog { return &memLog{segment: segment, grown: make(chan struct{})} }
+func newLog(segment int64) *memLog { return &memLog{segment: segment, watch: map[*int]func(int64){}} }
 
 // logFrom is a log whose older segments were deleted.
 func logFrom(segment, base int64) *memLog {
@@ -32,12 +33,20 @@ func logFrom(segment, base int64) *memLog {
 }
 
 func (l *memLog) append(b []byte) int64 {
+	l.appending.Lock()
+	defer l.appending.Unlock()
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.data = append(l.data, b...)
-	close(l.grown)
-	l.grown = make(chan struct{})
-	return l.base + int64(len(l.data))
+	end := l.base + int64(len(l.data))
+	var watch []func(int64)
+	for _, f := range l.watch {
+		watch = append(watch, f)
+	}
+	l.mu.Unlock()
+	for _, f := range watch {
+		f(end)
+	}
+	return end
 }
 
 func (l *memLog) MinPhysical() int64 {
@@ -65,19 +74,15 @@ func (l *memLog) ReadLog(off int64, buf []byte) (int, error) {
 	return copy(buf, l.data[off-l.base:]), nil
 }
 
-func (l *memLog) WaitPhysical(ctx context.Context, beyond int64) error {
-	for {
+func (l *memLog) Watch(grown func(int64)) func() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	id := new(int)
+	l.watch[id] = grown
+	return func() {
 		l.mu.Lock()
-		end, grown := l.base+int64(len(l.data)), l.grown
-		l.mu.Unlock()
-		if end > beyond {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-grown:
-		}
+		defer l.mu.Unlock()
+		delete(l.watch, id)
 	}
 }
 

@@ -11,7 +11,6 @@
 package ha
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -26,6 +25,8 @@ const (
 	DefaultBatchSize = 32 << 10
 	// MaxBatchSize is what a Java slave can take: its read buffer of 4 MiB holds one whole frame.
 	MaxBatchSize = 4<<20 - headerSize
+	// inlineBytes is how much a writer of the log sends itself when an append waits for it: waking the sender takes longer.
+	inlineBytes = 16 << 10
 	// gatherBytes is about what goes into one write to the socket, in several frames.
 	gatherBytes = 256 << 10
 
@@ -42,8 +43,8 @@ type Source interface {
 	MaxPhysical() int64
 	// ReadLog reads at off without crossing a segment or the end of the log; 0, nil at the end.
 	ReadLog(off int64, buf []byte) (int, error)
-	// WaitPhysical returns nil as soon as the log reaches past beyond, and ctx's error if that comes first.
-	WaitPhysical(ctx context.Context, beyond int64) error
+	// Watch calls grown after each round of appends, one call at a time, until stop is called.
+	Watch(grown func(maxPhysical int64)) (stop func())
 }
 
 // Sink is the log of a slave.

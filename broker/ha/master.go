@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"rmqctl/internal/clock"
@@ -40,7 +41,8 @@ type Master struct {
 	waiting  waiters
 	ahead    map[forked]struct{}
 
-	waits chan struct{} // somebody waits: deadlines are looked at
+	waits  chan struct{} // somebody waits: deadlines are looked at
+	waited atomic.Bool   // appends of this master wait for slaves
 }
 
 const nobody = math.MinInt64
@@ -169,6 +171,7 @@ func (m *Master) Await(next int64, timeout time.Duration, done func(Status)) {
 		m.waiting.add(waiter{next, deadline, done})
 		m.mu.Unlock()
 		if first {
+			m.waited.Store(true)
 			select {
 			case m.waits <- struct{}{}:
 			default:

@@ -28,14 +28,11 @@ type slaveConn struct {
 	reported bool  // guarded by m.mu
 	ack      int64 // guarded by m.mu
 
-	sent     atomic.Int64 // the next byte to send; a slave cannot have more than that from us
 	bytes    atomic.Int64
 	lastRead atomic.Int64 // unix nanoseconds of the clock
 
-	writing   sync.Mutex // one frame at a time
-	lastWrite atomic.Int64
-	started   atomic.Bool // the log is being sent: heartbeats may go out
-	once      sync.Once
+	once   sync.Once
+	sender // sender.go
 }
 
 func newSlaveConn(m *Master, c net.Conn) *slaveConn {
@@ -44,6 +41,7 @@ func newSlaveConn(m *Master, c net.Conn) *slaveConn {
 		s.host = ap.Addr().Unmap()
 	}
 	s.log = m.o.Logger.With("remote", s.addr)
+	s.wake = make(chan struct{}, 1)
 	s.lastRead.Store(s.since.UnixNano())
 	s.ctx, s.end = context.WithCancel(m.ctx)
 	return s
@@ -92,7 +90,7 @@ func (s *slaveConn) housekeep() {
 			s.close()
 			return
 		}
-		if s.started.Load() && now.UnixNano()-s.lastWrite.Load() >= int64(s.m.o.Heartbeat) {
+		if now.UnixNano()-s.lastWrite.Load() >= int64(s.m.o.Heartbeat) {
 			s.beat()
 		}
 	}
@@ -125,85 +123,6 @@ func (s *slaveConn) readReports(first chan<- int64) error {
 		}
 		released = s.m.acked(s, off, released)
 	}
-}
-
-// send waits for the first report and then sends the log from there on, each time all that there is.
-func (s *slaveConn) send(first <-chan int64) error {
-	var report int64
-	select {
-	case <-s.ctx.Done():
-		return s.ctx.Err()
-	case report = <-first:
-	}
-	at, refuse := s.m.start(s.host, report)
-	if refuse != "" {
-		return s.refuse(report, at, refuse)
-	}
-	s.log.Info("sending the log to a slave", "offset", at, "slave", report)
-	s.sent.Store(at)
-	s.m.acked(s, report, nil)
-	s.lastWrite.Store(s.m.o.Clock.Now().UnixNano())
-	s.started.Store(true)
-	s.beat() // the slave learns at once that it is being followed up, even if it is level
-	frames := max(1, gatherBytes/s.m.o.BatchSize)
-	buf := make([]byte, frames*(headerSize+s.m.o.BatchSize))
-	for {
-		n, next, err := s.gather(buf, at)
-		if err != nil {
-			return err
-		}
-		if n == 0 {
-			if err := s.m.o.Log.WaitPhysical(s.ctx, at); err != nil {
-				return err
-			}
-			continue
-		}
-		if err := s.write(buf[:n], next); err != nil {
-			return err
-		}
-		at = next
-	}
-}
-
-// gather fills buf with as many frames as there are bytes of the log; n is 0 at the log's end.
-func (s *slaveConn) gather(buf []byte, at int64) (n int, next int64, err error) {
-	for step := headerSize + s.m.o.BatchSize; n+step <= len(buf); {
-		got, err := s.m.o.Log.ReadLog(at, buf[n+headerSize:n+step])
-		if err != nil {
-			return 0, at, fmt.Errorf("read the log at %d: %w", at, err)
-		}
-		if got == 0 {
-			break
-		}
-		putHeader(buf[n:], at, got)
-		n += headerSize + got
-		at += int64(got)
-	}
-	return n, at, nil
-}
-
-// write sends frames after which the slave will have everything before next.
-func (s *slaveConn) write(frames []byte, next int64) error {
-	s.writing.Lock()
-	defer s.writing.Unlock()
-	// Before the write: the slave may have acknowledged it before Write returns.
-	s.sent.Store(next)
-	n, err := s.conn.Write(frames)
-	s.bytes.Add(int64(n))
-	s.lastWrite.Store(s.m.o.Clock.Now().UnixNano())
-	return err
-}
-
-// beat sends a heartbeat unless frames are being written.
-func (s *slaveConn) beat() {
-	if !s.writing.TryLock() {
-		return
-	}
-	defer s.writing.Unlock()
-	var h [headerSize]byte
-	putHeader(h[:], s.sent.Load(), 0)
-	_, _ = s.conn.Write(h[:]) // a broken connection shows in the other parts
-	s.lastWrite.Store(s.m.o.Clock.Now().UnixNano())
 }
 
 // refuse shows the slave what this master could offer, so that its log too says what does not fit, and ends.

@@ -4,10 +4,10 @@ package store
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -156,19 +156,17 @@ func TestSlaveAheadIsTruncated(t *testing.T) {
 	mustClose(t, s)
 }
 
-func TestWaitPhysical(t *testing.T) {
+func TestWatchTellsOncePerRoundUntilStopped(t *testing.T) {
 	s := mustOpen(t, vfs.NewMem(), small("/store"))
 	defer mustClose(t, s)
-	done := make(chan error)
-	go func() { done <- s.WaitPhysical(context.Background(), 0) }()
-	mustAppend(t, s, msg("T", 0, "x"))
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	go func() { done <- s.WaitPhysical(ctx, 1<<40) }()
-	cancel()
-	if err := <-done; !errors.Is(err, context.Canceled) {
-		t.Fatal(err)
+	var told, other []int64
+	stop := s.Watch(func(end int64) { told = append(told, end) })
+	defer s.Watch(func(end int64) { other = append(other, end) })()
+	first := mustAppend(t, s, msg("T", 0, "x")).NextOffset
+	second := mustAppend(t, s, msg("T", 0, "x")).NextOffset
+	stop()
+	third := mustAppend(t, s, msg("T", 0, "x")).NextOffset
+	if !slices.Equal(told, []int64{first, second}) || !slices.Equal(other, []int64{first, second, third}) {
+		t.Fatalf("told %v and %v, appended up to %d, %d, %d", told, other, first, second, third)
 	}
 }

@@ -21,10 +21,9 @@ func abandon(s *Store) {
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()
-	s.waitIdle()
+	s.Settle(nil)
 	close(s.stop)
 	s.wg.Wait()
-	s.watch.close()
 	s.lock.Close()
 }
 
