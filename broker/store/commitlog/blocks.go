@@ -17,7 +17,7 @@ import (
 
 const (
 	blockSize  = 256 << 10
-	blockSlots = 32
+	blockSlots = 96
 	// askedFor: reading a whole block costs about as much as reading twenty messages.
 	askedFor = 4
 	// BlockOverlap is how far a block reaches into the next, for messages that begin in it. Longer ones are read by themselves.
@@ -38,9 +38,13 @@ type blockSlot struct {
 	wants atomic.Int64 // block number << 8 | how often it was missed
 }
 
-// miss counts that a message in the block of off was not in memory, and tells whether reading the whole block is worth it.
+// miss counts that a message in the block of off was not in memory, and tells whether reading the whole block is worth it:
+// where the block before it was, it is.
 func (b *blocks) miss(off int64) bool {
 	n := off / blockSize
+	if c := b.slots[(n+blockSlots-1)%blockSlots].block.Load(); c != nil && c.base.Load() == (n-1)*blockSize {
+		return true
+	}
 	w := &b.slots[n%blockSlots].wants
 	old := w.Load()
 	if old>>8 != n {
