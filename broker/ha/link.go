@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"rmqctl/broker/store"
+	"rmqctl/internal/clock"
 )
 
 // link is the slave's end of one connection.
@@ -35,7 +36,7 @@ func (l *link) report(off int64) error {
 		return err
 	}
 	l.s.reported.Store(off)
-	l.s.lastWrite.Store(l.s.o.Clock.Now().UnixNano())
+	l.s.lastWrite.Store(l.s.mono())
 	return nil
 }
 
@@ -160,12 +161,12 @@ func (l *link) keepAlive() {
 			return
 		case now = <-tick.C:
 		}
-		if quiet := now.UnixNano() - s.lastRead.Load(); quiet > int64(s.o.Housekeeping) {
+		if quiet := int64(clock.MonoOf(now)) - s.lastRead.Load(); quiet > int64(s.o.Housekeeping) {
 			s.o.Logger.Warn("master is silent, closing", "took", time.Duration(quiet))
 			_ = l.conn.Close()
 			return
 		}
-		if now.UnixNano()-s.lastWrite.Load() >= int64(s.o.Heartbeat) {
+		if int64(clock.MonoOf(now))-s.lastWrite.Load() >= int64(s.o.Heartbeat) {
 			_ = l.report(s.reported.Load()) // a broken connection shows in the reader
 		}
 	}
@@ -176,7 +177,7 @@ func (l *link) read(b []byte) (int, error) {
 	n, err := l.conn.Read(b)
 	if n > 0 {
 		l.s.bytes.Add(int64(n))
-		l.s.lastRead.Store(l.s.o.Clock.Now().UnixNano())
+		l.s.lastRead.Store(l.s.mono())
 		return n, nil
 	}
 	return 0, err

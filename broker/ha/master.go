@@ -82,6 +82,9 @@ func NewMaster(o MasterOptions) *Master {
 	return m
 }
 
+// mono is the time in nanoseconds, in a count that setting the clock does not move.
+func (m *Master) mono() int64 { return int64(clock.Mono(m.o.Clock)) }
+
 func orDefault(d, otherwise time.Duration) time.Duration {
 	if d <= 0 {
 		return otherwise
@@ -157,7 +160,7 @@ func (m *Master) Close() error {
 // for, or after timeout. done may run on the caller's goroutine or on a connection's: it must be quick and must not block.
 // It costs no timer, no goroutine and no memory of its own, and is meant for a whole round of appends.
 func (m *Master) Await(next int64, timeout time.Duration, done func(Status)) {
-	deadline := m.o.Clock.Now().Add(timeout).UnixNano()
+	deadline := m.mono() + int64(timeout)
 	m.mu.Lock()
 	switch best := m.best; {
 	case best == nobody || next-best >= m.o.FallBehindMax || m.ctx.Err() != nil:
@@ -224,7 +227,7 @@ func (m *Master) watchLate() {
 		for some := true; some; {
 			m.pause(lateCheck)
 			m.mu.Lock()
-			late = m.waiting.late(m.o.Clock.Now(), late[:0])
+			late = m.waiting.late(m.mono(), late[:0])
 			some = m.waiting.len() > 0 && m.ctx.Err() == nil
 			m.mu.Unlock()
 			tell(late, FlushSlaveTimeout)

@@ -13,7 +13,7 @@ import (
 // whoever has just written the round to the log, unless that would block.
 type sender struct {
 	sent      atomic.Int64 // the next byte to send; a slave cannot have more than that from us
-	lastWrite atomic.Int64 // unix nanoseconds of the clock
+	lastWrite atomic.Int64 // by mono
 	wake      chan struct{}
 
 	writing sync.Mutex // one write at a time; guards all below
@@ -64,7 +64,7 @@ func (s *slaveConn) begin(at int64) {
 	s.buf = make([]byte, frames*(headerSize+s.m.o.BatchSize))
 	s.at, s.started, s.now = at, true, newNowWriter(s.conn)
 	s.sent.Store(at)
-	s.lastWrite.Store(s.m.o.Clock.Now().UnixNano())
+	s.lastWrite.Store(s.m.mono())
 }
 
 // some sends what is there, at most a buffer full; false when there was nothing.
@@ -117,7 +117,7 @@ func (s *slaveConn) sendNow(end int64) bool {
 
 func (s *slaveConn) wrote(n int) {
 	s.bytes.Add(int64(n))
-	s.lastWrite.Store(s.m.o.Clock.Now().UnixNano())
+	s.lastWrite.Store(s.m.mono())
 }
 
 // gather fills buf with as many frames as there are bytes of the log and moves on by them; n is 0 at the log's end.
@@ -153,7 +153,7 @@ func (s *slaveConn) beat() {
 	var h [headerSize]byte
 	putHeader(h[:], s.at, 0)
 	_, _ = s.conn.Write(h[:]) // a broken connection shows in the other parts
-	s.lastWrite.Store(s.m.o.Clock.Now().UnixNano())
+	s.lastWrite.Store(s.m.mono())
 }
 
 // nowWriter writes to a connection what can be written without blocking. Used under one lock.

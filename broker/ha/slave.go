@@ -70,7 +70,7 @@ type Slave struct {
 
 	state     atomic.Int32
 	bytes     atomic.Int64
-	lastRead  atomic.Int64 // unix nanoseconds
+	lastRead  atomic.Int64 // by mono
 	lastWrite atomic.Int64
 	reported  atomic.Int64
 }
@@ -199,7 +199,7 @@ func (s *Slave) session(addr string) error {
 	s.conn = conn
 	s.mu.Unlock()
 	l := &link{s: s, conn: conn, done: make(chan struct{})}
-	s.lastRead.Store(s.o.Clock.Now().UnixNano())
+	s.lastRead.Store(s.mono())
 	var beats sync.WaitGroup
 	beats.Go(l.keepAlive)
 	defer beats.Wait()
@@ -230,12 +230,22 @@ type SlaveStatus struct {
 	Err        string // why it is not following
 }
 
+func (s *Slave) mono() int64 { return int64(clock.Mono(s.o.Clock)) }
+
+// when is what the clock shows for a moment kept by mono; 1970 if it never came.
+func (s *Slave) when(at *atomic.Int64) time.Time {
+	if at.Load() == 0 {
+		return time.Unix(0, 0)
+	}
+	return s.o.Clock.Now().Add(-time.Duration(s.mono() - at.Load()))
+}
+
 // Status looks at the slave now.
 func (s *Slave) Status() SlaveStatus {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return SlaveStatus{
 		Master: s.master, State: LinkState(s.state.Load()), MaxOffset: s.o.Log.MaxPhysical(), Reported: s.reported.Load(),
-		BytesRead: s.bytes.Load(), LastRead: time.Unix(0, s.lastRead.Load()), LastReport: time.Unix(0, s.lastWrite.Load()), Err: s.lastErr,
+		BytesRead: s.bytes.Load(), LastRead: s.when(&s.lastRead), LastReport: s.when(&s.lastWrite), Err: s.lastErr,
 	}
 }

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"rmqctl/internal/clock"
 )
 
 type slaveConn struct {
@@ -29,7 +31,7 @@ type slaveConn struct {
 	ack      int64 // guarded by m.mu
 
 	bytes    atomic.Int64
-	lastRead atomic.Int64 // unix nanoseconds of the clock
+	lastRead atomic.Int64 // by mono
 
 	once   sync.Once
 	sender // sender.go
@@ -42,7 +44,7 @@ func newSlaveConn(m *Master, c net.Conn) *slaveConn {
 	}
 	s.log = m.o.Logger.With("remote", s.addr)
 	s.wake = make(chan struct{}, 1)
-	s.lastRead.Store(s.since.UnixNano())
+	s.lastRead.Store(m.mono())
 	s.ctx, s.end = context.WithCancel(m.ctx)
 	return s
 }
@@ -85,12 +87,12 @@ func (s *slaveConn) housekeep() {
 			return
 		case now = <-tick.C:
 		}
-		if quiet := now.UnixNano() - s.lastRead.Load(); quiet > int64(s.m.o.Housekeeping) {
+		if quiet := int64(clock.MonoOf(now)) - s.lastRead.Load(); quiet > int64(s.m.o.Housekeeping) {
 			s.log.Warn("slave is silent, closing", "took", time.Duration(quiet))
 			s.close()
 			return
 		}
-		if now.UnixNano()-s.lastWrite.Load() >= int64(s.m.o.Heartbeat) {
+		if int64(clock.MonoOf(now))-s.lastWrite.Load() >= int64(s.m.o.Heartbeat) {
 			s.beat()
 		}
 	}
@@ -107,7 +109,7 @@ func (s *slaveConn) readReports(first chan<- int64) error {
 		if err != nil {
 			return err
 		}
-		s.lastRead.Store(s.m.o.Clock.Now().UnixNano())
+		s.lastRead.Store(s.m.mono())
 		off, ok := in.feed(buf[:n])
 		if !ok {
 			continue

@@ -2,15 +2,12 @@
 
 package ha
 
-import (
-	"slices"
-	"time"
-)
+import "slices"
 
 // waiter is one append, or a round of them: done is called once, when a slave has everything before next or at deadline.
 type waiter struct {
 	next     int64
-	deadline int64 // unix nanoseconds
+	deadline int64 // by Master.mono
 	done     func(Status)
 }
 
@@ -55,11 +52,10 @@ func (w *waiters) covered(ack int64, out []waiter) []waiter {
 }
 
 // late takes out all whose deadline has come, and appends them to out.
-func (w *waiters) late(now time.Time, out []waiter) []waiter {
+func (w *waiters) late(now int64, out []waiter) []waiter {
 	w.settle()
-	at := now.UnixNano()
 	w.list = slices.DeleteFunc(w.list, func(x waiter) bool {
-		if x.deadline > at {
+		if x.deadline > now {
 			return false
 		}
 		out = append(out, x)
