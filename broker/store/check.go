@@ -6,9 +6,11 @@ package store
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"rmqctl/broker/store/consumequeue"
 	"rmqctl/internal/message"
+	"rmqctl/internal/vfs"
 )
 
 // Check returns what does not fit, one line each; nothing when all is well. Nobody may append meanwhile.
@@ -91,4 +93,24 @@ func (s *Store) checkQueue(topic string, id int32, ends map[string]int64, say fu
 			say("%s/%d ends at log offset %d, its newest record at %d", topic, id, u.Phys+int64(u.Size), want)
 		}
 	}
+}
+
+// CheckpointInfo is what a checkpoint file says, for those who look at a store from outside.
+type CheckpointInfo struct {
+	Found               bool  // the file is there
+	Phys, Logics, Index int64 // RocketMQ's store timestamps
+	Exact               bool  // our own part is whole and nobody else has written since
+	Safe, LastRecord    int64 // when Exact: everything below Safe is on the disk; its last record starts at LastRecord
+}
+
+// ReadCheckpoint reads a checkpoint file; a missing one is no error.
+func ReadCheckpoint(fsys vfs.FS, name string) (CheckpointInfo, error) {
+	if _, err := fsys.Stat(name); errors.Is(err, fs.ErrNotExist) {
+		return CheckpointInfo{}, nil
+	}
+	c, err := readCheckpoint(fsys, name)
+	if err != nil {
+		return CheckpointInfo{}, err
+	}
+	return CheckpointInfo{Found: true, Phys: c.phys, Logics: c.logics, Index: c.index, Exact: c.exact, Safe: c.safe, LastRecord: c.lastRecord}, nil
 }

@@ -40,6 +40,14 @@ func withCode(code int, err error) error {
 	return &exitError{code, err}
 }
 
+// hinted is a failure whose next step is known.
+type hinted struct {
+	error
+	next string
+}
+
+func (e *hinted) Unwrap() error { return e.error }
+
 // errQuiet ends the program with a code after the command has said everything itself.
 var errQuiet = errors.New("")
 
@@ -80,6 +88,8 @@ func hints(err error) []string {
 			add("next:   ", e.Next)
 		case *provision.GateError:
 			add("next:   ", e.Next)
+		case *hinted:
+			add("next:   ", e.next)
 		}
 		switch e := err.(type) {
 		case interface{ Unwrap() error }:

@@ -35,6 +35,7 @@ type root struct {
 	Produce produceCmd `cmd:"" group:"use" help:"Send messages from the command line or standard input."`
 	Consume consumeCmd `cmd:"" group:"use" help:"Receive messages and print them."`
 	Bench   benchCmd   `cmd:"" group:"use" help:"Load a cluster and report throughput and latency percentiles."`
+	Store   storeCmd   `cmd:"" group:"use" help:"Check, print or repair the files of a stopped broker, ours or Java's."`
 
 	Namesrv namesrvCmd `cmd:"" group:"daemon" help:"Run a name server, as mqnamesrv does."`
 	Broker  brokerCmd  `cmd:"" group:"daemon" help:"Run a broker, as mqbroker does."`
