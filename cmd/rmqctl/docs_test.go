@@ -2,10 +2,13 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/alecthomas/kong"
 
 	brokerconfig "rmqctl/broker/config"
 	brokerprocessor "rmqctl/broker/processor"
@@ -18,7 +21,7 @@ import (
 
 // TestGeneratedDocs compares the pages with what the tables print now; with UPDATE_DOCS set (`make docs`) it writes them.
 func TestGeneratedDocs(t *testing.T) {
-	for name, text := range map[string]string{"CONFIG.md": configDoc(), "COMMANDS.md": admin.Markdown(), "REQUEST_CODES.md": codesDoc(t)} {
+	for name, text := range map[string]string{"CONFIG.md": configDoc(), "COMMANDS.md": admin.Markdown() + storeDoc(t), "REQUEST_CODES.md": codesDoc(t)} {
 		path := filepath.Join("..", "..", "docs", name)
 		if os.Getenv("UPDATE_DOCS") != "" {
 			if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
@@ -30,6 +33,34 @@ func TestGeneratedDocs(t *testing.T) {
 			t.Errorf("docs/%s is not what its table says (%v): run make docs", name, err)
 		}
 	}
+}
+
+// storeDoc is the page's part about a stopped broker's files, from the same declarations as the help.
+func storeDoc(t *testing.T) string {
+	parser, err := kong.New(&root{}, kong.Vars{"version": ""}, kong.ExplicitGroups(groups))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	b.WriteString("\n# Files of a stopped broker\n\nGenerated from cmd/rmqctl; do not edit. Ours or a Java broker's (4.9, 5.x): `rmqctl store COMMAND DIR`. Exit codes: 0 clean or done,\n2 no store, 3 damage, 4 steps pending, 5 a broker holds the lock.\n\n| command | what it does | options |\n|---|---|---|\n")
+	for _, n := range parser.Model.Children {
+		if n.Name != "store" {
+			continue
+		}
+		for _, c := range n.Children {
+			var args, opts []string
+			for _, p := range c.Positional {
+				args = append(args, p.Summary())
+			}
+			for _, f := range c.Flags {
+				if f.Name != "help" {
+					opts = append(opts, "`"+f.String()+"` "+f.Help)
+				}
+			}
+			fmt.Fprintf(&b, "| `%s` | %s | %s |\n", strings.Join(append([]string{c.Name}, args...), " "), c.Help, strings.Join(opts, "<br>"))
+		}
+	}
+	return b.String()
 }
 
 func configDoc() string {

@@ -18,8 +18,9 @@ import (
 )
 
 type storeCmd struct {
-	Check storeCheckCmd `cmd:"" help:"Look at every record, unit, index entry and settings file; changes nothing. Exit code 3: damage found."`
-	Dump  storeDumpCmd  `cmd:"" help:"Print messages, units of queues, index, checkpoint."`
+	Check  storeCheckCmd  `cmd:"" help:"Look at every record, unit, index entry and settings file; changes nothing. Exit code 3: damage found."`
+	Dump   storeDumpCmd   `cmd:"" help:"Print messages, units of queues, index, checkpoint."`
+	Repair storeRepairCmd `cmd:"" help:"Say what would be mended; with --yes do it. What is replaced is kept in DIR/lost+found."`
 }
 
 // storeFlags name a store.

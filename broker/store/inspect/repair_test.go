@@ -114,7 +114,7 @@ var damages = map[string]func(b []byte, r *rand.Rand) []byte{
 		b[r.IntN(len(b))] ^= 1 << r.IntN(8)
 		return b
 	},
-	"cut":  func(b []byte, r *rand.Rand) []byte { return b[:r.IntN(len(b))] },
+	"cut": func(b []byte, r *rand.Rand) []byte { return b[:r.IntN(len(b))] },
 	"zero": func(b []byte, r *rand.Rand) []byte {
 		at := r.IntN(len(b))
 		clear(b[at:min(at+100, len(b))])

@@ -41,6 +41,7 @@ type Report struct {
 	LogFrom      int64 `json:"logFrom"`
 	LogEnd       int64 `json:"logEnd"`
 	Records      int64 `json:"records"`
+	Marked       int64 `json:"marked"` // stretches that an earlier repair has marked as unreadable
 	LostRanges   int   `json:"lostRanges"`
 	LostBytes    int64 `json:"lostBytes"`
 	LostMessages int64 `json:"lostMessages"` // units that point into lost ranges
