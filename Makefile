@@ -4,10 +4,10 @@ GO      ?= go
 LDFLAGS := -s -w -X main.version=$(VERSION)
 export CGO_ENABLED = 0
 
-.PHONY: help build cross demo test unit system peers lint fuzz race bench docs clean
+.PHONY: help build cross demo test unit system peers lint fuzz race bench bench-page microbench docs clean
 
 help: ## print the targets
-	@awk 'BEGIN{FS=":.*## "} /^[a-z]+:.*## /{printf "  make %-8s %s\n",$$1,$$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN{FS=":.*## "} /^[a-z-]+:.*## /{printf "  make %-10s %s\n",$$1,$$2}' $(MAKEFILE_LIST)
 
 build: ## bin/rmqctl: one static binary for this machine
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/rmqctl ./cmd/rmqctl
@@ -42,7 +42,14 @@ fuzz: ## every fuzz target for FUZZTIME each (default 10s)
 race: ## unit tests under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -timeout 30m $$($(GO) list ./... | grep -v '^rmqctl/test/')
 
-bench: build ## Go micro benchmarks of the hot paths
+bench: build peers ## ours against Java's brokers, in turns, into docs/BENCHMARKS.md (an hour or two; WORKLOADS, PEERS, ROUNDS, SECONDS, WARM choose less)
+	$(GO) build -o bin/bench ./test/bench
+	bin/bench run
+
+bench-page: ## docs/BENCHMARKS.md again, from the saved runs in bin/bench.jsonl
+	$(GO) run ./test/bench page
+
+microbench: ## Go micro benchmarks of the hot paths
 	$(GO) test -run '^$$' -bench . -benchmem $$($(GO) list ./... | grep -v '^rmqctl/test/')
 
 docs: build ## regenerate docs/CONFIG.md, docs/COMMANDS.md and docs/REQUEST_CODES.md from their tables

@@ -48,13 +48,18 @@ func digitsOf(n int) int { return len(fmt.Sprint(n)) }
 // queueMark is a queue id as wide as the widest, which occurs nowhere else in the frame.
 func queueMark(digits int) string { return strings.Repeat("9", digits) }
 
+// properties are what stock clients send.
+func properties(key string) string {
+	return "UNIQ_KEY\x01" + key + "\x02WAIT\x01true\x02TAGS\x01TagA\x02"
+}
+
 // sendTemplate renders a send with the one-letter header.
 func sendTemplate(o *Options, queues int32, runID uint32, body []byte) *template {
 	topic := strings.Repeat("~", len(o.Topics[0]))
 	key := fmt.Sprintf("7F000001%08X", runID) + markUniqKey[uniqPrefix:]
 	h := protocol.SendMessageRequestV2{
 		ProducerGroup: o.Group, Topic: topic, DefaultTopic: "TBW102", DefaultTopicQueueNums: queues, QueueID: 0,
-		BornTimestamp: markBorn, Properties: []byte("UNIQ_KEY\x01" + key + "\x02WAIT\x01true\x02TAGS\x01TagA\x02"),
+		BornTimestamp: markBorn, Properties: []byte(properties(key)),
 	}
 	digits := digitsOf(int(queues) - 1)
 	h.QueueID = mustInt(queueMark(digits))

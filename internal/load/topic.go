@@ -5,9 +5,11 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"rmqctl/internal/message"
 	"rmqctl/internal/protocol"
 	"rmqctl/internal/remoting"
 )
@@ -85,4 +87,43 @@ func Idle(ctx context.Context, addr string, n int) (close func(), err error) {
 		}
 	}
 	return close, nil
+}
+
+// Once sends one message on a connection of its own and waits for its acknowledgement.
+func Once(ctx context.Context, addr, topic string) error {
+	d := net.Dialer{Timeout: 5 * time.Second}
+	c, err := d.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	o := Options{Topics: []string{topic}, Group: "rmqctl-bench"}
+	m := outgoing{opaque: opaqueBase, topic: topic}
+	m.setBorn(time.Now().UnixMilli())
+	if _, err := c.Write(sendTemplate(&o, 1, 0, []byte("once")).appendSend(nil, &m)); err != nil {
+		return err
+	}
+	in := newReader(c)
+	for {
+		if err := in.fill(); err != nil {
+			return err
+		}
+		var a answer
+		ok, err := in.next(&a)
+		if err != nil {
+			return err
+		}
+		if ok && a.code != protocol.Success {
+			return a.failure()
+		}
+		if ok {
+			return nil
+		}
+	}
+}
+
+// RecordSize is what a message of o takes in the commit log, without the properties that a broker adds.
+func RecordSize(o Options) int64 {
+	return int64(message.MinRecord + o.Size + len(o.Topics[0]) + len(properties("")) + len(markUniqKey))
 }

@@ -1,0 +1,245 @@
+// The brokers that are measured: how each is started, with which settings, and how it is told that it is its turn.
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"rmqctl/internal/load"
+	"rmqctl/internal/protocol"
+	"rmqctl/internal/remoting"
+)
+
+const (
+	ours   = "ours"
+	queues = 8
+)
+
+// javaFlags are runbroker.sh's of 4.9 and 5.3, but for the log of the collector and AlwaysPreTouch, without which Java starts
+// faster and takes less memory.
+var javaFlags = []string{
+	"-server", "-XX:+UseG1GC", "-XX:G1HeapRegionSize=16m", "-XX:G1ReservePercent=25", "-XX:InitiatingHeapOccupancyPercent=30",
+	"-XX:SoftRefLRUPolicyMSPerMB=0", "-XX:-OmitStackTraceInFastThrow", "-XX:MaxDirectMemorySize=4g", "-XX:-UseLargePages",
+	"-Djava.net.preferIPv4Stack=true",
+	"--add-exports=java.base/jdk.internal.ref=ALL-UNNAMED", "--add-exports=java.base/sun.nio.ch=ALL-UNNAMED",
+	"--add-opens=java.base/java.nio=ALL-UNNAMED", "--add-opens=java.base/java.lang=ALL-UNNAMED", "--add-opens=java.base/java.util=ALL-UNNAMED",
+}
+
+// broker is one broker, or a master with its slave.
+type broker struct {
+	b      *bench
+	peer   string // ours or a version
+	label  string // as it is called in results
+	home   string
+	port   int
+	props  map[string]string
+	pair   bool
+	master *process
+	slave  *process
+}
+
+// broker describes a broker of a group; nothing runs yet.
+func (b *bench) broker(peer, label, group string, pair bool, props map[string]string) *broker {
+	b.ports += 10
+	return &broker{b: b, peer: peer, label: label, home: filepath.Join(b.s.Dir, group+"-"+label), port: b.ports, props: props, pair: pair}
+}
+
+func (k *broker) addr() string  { return "127.0.0.1:" + strconv.Itoa(k.port) }
+func (k *broker) java() bool    { return k.peer != ours }
+func (k *broker) store() string { return filepath.Join(k.home, "master", "store") }
+
+// pids are those of the master and, of a pair, the slave.
+func (k *broker) pids() (pids []int) {
+	for _, p := range []*process{k.master, k.slave} {
+		if p != nil {
+			pids = append(pids, p.pid())
+		}
+	}
+	return pids
+}
+
+// fresh starts the broker on an empty store.
+func (k *broker) fresh(ctx context.Context) error {
+	if err := os.RemoveAll(k.home); err != nil {
+		return err
+	}
+	return k.start(ctx)
+}
+
+// start starts the broker on what it has and waits until it takes messages.
+func (k *broker) start(ctx context.Context) (err error) {
+	if k.master, err = k.run("master", k.port, nil); err != nil {
+		return err
+	}
+	if k.pair {
+		k.slave, err = k.run("slave", k.port+4, map[string]string{
+			"brokerRole": "SLAVE", "brokerId": "1", "haMasterAddress": "127.0.0.1:" + strconv.Itoa(k.port+1),
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if err := k.ready(ctx, 2*time.Minute); err != nil {
+		return err
+	}
+	if k.pair && k.props["brokerRole"] == "ASYNC_MASTER" {
+		time.Sleep(8 * time.Second) // a slave tries every 5 s, and no answer says that it is there
+	}
+	return nil
+}
+
+func (k *broker) run(role string, port int, more map[string]string) (*process, error) {
+	home := filepath.Join(k.home, role)
+	props := map[string]string{
+		"brokerClusterName": "bench", "brokerName": k.label, "brokerId": "0", "brokerRole": "ASYNC_MASTER", "flushDiskType": "ASYNC_FLUSH",
+		"listenPort": strconv.Itoa(port), "haListenPort": strconv.Itoa(port + 1), "namesrvAddr": k.b.nameServer,
+		"brokerIP1": "127.0.0.1", "brokerIP2": "127.0.0.1", "rocketmqHome": home,
+		"storePathRootDir": filepath.Join(home, "store"), "storePathCommitLog": filepath.Join(home, "store", "commitlog"),
+		"mappedFileSizeCommitLog": "1073741824", "messageIndexEnable": "true", "autoCreateTopicEnable": "true", "defaultTopicQueueNums": strconv.Itoa(queues),
+		// A full machine is no reason to refuse: by default a send that waited 200 ms is, and counts as failed.
+		"waitTimeMillsInSendQueue": "10000", "diskMaxUsedSpaceRatio": "95", "fileReservedTime": "72",
+	}
+	maps.Copy(props, k.props)
+	maps.Copy(props, more)
+	var text strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(props)) {
+		fmt.Fprintf(&text, "%s=%s\n", name, props[name])
+	}
+	conf := filepath.Join(home, "broker.conf")
+	if err := os.MkdirAll(filepath.Join(home, "conf"), 0o755); err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(conf, []byte(text.String()), 0o644); err != nil {
+		return nil, err
+	}
+	return start(filepath.Join(home, "out.log"), k.argv(home, conf)...)
+}
+
+func (k *broker) argv(home, conf string) []string {
+	if !k.java() {
+		return []string{k.b.s.Program, "broker", "-c", conf}
+	}
+	logback := filepath.Join(home, "conf", "logback_broker.xml")
+	_ = os.WriteFile(logback, []byte(strings.ReplaceAll(logbackXML, "HOME", home)), 0o644)
+	argv := append([]string{"java", "-Xms" + k.b.s.Heap, "-Xmx" + k.b.s.Heap}, javaFlags...)
+	return append(argv, "-Duser.home="+home, "-Drocketmq.log.root="+home, "-Drocketmq.client.logRoot="+home, "-Drmq.logback.configurationFile="+logback,
+		"-cp", filepath.Join(k.b.s.Libs, k.peer, "*"), "org.apache.rocketmq.broker.BrokerStartup", "-c", conf)
+}
+
+// logbackXML keeps a Java broker from writing a line for each of its events: only warnings count.
+const logbackXML = `<configuration>
+  <appender name="FILE" class="ch.qos.logback.core.FileAppender">
+    <file>HOME/server.log</file>
+    <encoder><pattern>%d{HH:mm:ss.SSS} %-5p %c{0} %m%n</pattern></encoder>
+  </appender>
+  <root level="WARN"><appender-ref ref="FILE"/></root>
+</configuration>
+`
+
+// ready waits until a message has been acknowledged in full: of a pair, with the slave's copy.
+func (k *broker) ready(ctx context.Context, within time.Duration) error {
+	late := time.Now().Add(within)
+	for {
+		err := load.Once(ctx, k.addr(), "ping")
+		if err == nil {
+			return nil
+		}
+		if k.master.ended() {
+			return fmt.Errorf("%s ended: %s", k.label, k.master.tail())
+		}
+		if time.Now().After(late) || ctx.Err() != nil {
+			return fmt.Errorf("%s takes no message: %w", k.label, err)
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}
+
+// freeze stops the broker until thaw. A pair goes on: its members would miss each other.
+func (k *broker) freeze() {
+	if !k.pair && k.master != nil {
+		k.master.signal(syscall.SIGSTOP)
+	}
+}
+
+func (k *broker) thaw() {
+	if !k.pair && k.master != nil {
+		k.master.signal(syscall.SIGCONT)
+		if k.java() {
+			time.Sleep(time.Second) // what its timers have missed, they do now
+		}
+	}
+}
+
+// end kills everything of the broker, as its store is removed, too.
+func (k *broker) end() {
+	for _, p := range []*process{k.slave, k.master} {
+		if p != nil {
+			p.kill()
+		}
+	}
+	k.master, k.slave = nil, nil
+	_ = os.RemoveAll(k.home)
+}
+
+// alive says whether all processes of the broker run.
+func (k *broker) alive() bool {
+	return k.master != nil && !k.master.ended() && (!k.pair || k.slave != nil && !k.slave.ended())
+}
+
+// restarted brings a broker back that a workload has broken or that has written more than its share.
+func (k *broker) restarted(ctx context.Context) error {
+	k.end()
+	return k.fresh(ctx)
+}
+
+// trim keeps the store small. Ours begins anew, which costs it nothing; Java would lose its warmth and deletes its old files.
+func (k *broker) trim(ctx context.Context) error {
+	if dirSize(k.home) < storeLimit(k) {
+		return nil
+	}
+	if !k.java() {
+		return k.restarted(ctx)
+	}
+	hours := make([]string, 24)
+	for i := range hours {
+		hours[i] = fmt.Sprintf("%02d", i)
+	}
+	if err := k.configure(ctx, "deleteWhen="+strings.Join(hours, ";")+"\nfileReservedTime=0\n"); err != nil {
+		return err
+	}
+	for late := time.Now().Add(45 * time.Second); dirSize(k.home) > storeLimit(k)/2 && time.Now().Before(late); {
+		time.Sleep(time.Second)
+	}
+	return k.configure(ctx, "fileReservedTime=72\n")
+}
+
+func storeLimit(k *broker) int64 {
+	if k.java() {
+		return 14 << 30
+	}
+	return 5 << 30
+}
+
+func (k *broker) configure(ctx context.Context, text string) error {
+	rc := remoting.NewClient(remoting.ClientOptions{})
+	defer rc.Close()
+	for _, port := range []int{k.port, k.port + 4} {
+		if port != k.port && k.slave == nil {
+			continue
+		}
+		if _, _, err := remoting.Do(ctx, rc, "127.0.0.1:"+strconv.Itoa(port), protocol.UpdateBrokerConfig, &protocol.Empty{}, []byte(text)); err != nil {
+			return fmt.Errorf("%s: %w", k.label, err)
+		}
+	}
+	return nil
+}
+
+func (k *broker) target() []load.Target { return []load.Target{{Addr: k.addr(), Queues: queues}} }
