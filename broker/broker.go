@@ -166,6 +166,9 @@ func (b *Broker) start(ctx context.Context) error {
 		b.persist(loopCtx, "consumer offsets", func(c *config.Config) time.Duration { return c.FlushConsumerOffsetInterval }, b.saveOffsets)
 	})
 	b.loops.Go(func() {
+		b.persist(loopCtx, "topics and groups", func(*config.Config) time.Duration { return tablesPause }, b.saveNames)
+	})
+	b.loops.Go(func() {
 		b.persist(loopCtx, "delay offsets", func(c *config.Config) time.Duration { return c.FlushDelayOffsetInterval }, b.saveDelays)
 	})
 	b.loops.Go(func() { b.pulse(loopCtx) })
@@ -242,7 +245,7 @@ func (b *Broker) close() error {
 	if b.client != nil {
 		_ = b.client.Close()
 	}
-	return errors.Join(b.saveTables(), b.store.Close())
+	return errors.Join(b.saveTables(), b.topics.Close(), b.groups.Close(), b.store.Close())
 }
 
 // leaveRoutes waits for the registration under way first: one after the farewell would bring this broker back.

@@ -39,6 +39,10 @@ type registrar struct {
 	mu     sync.Mutex // guards failed
 	failed map[string]bool
 	once   sync.Once
+
+	amu        sync.Mutex    // guards open and announcing
+	open       *announcement // gathers topics for the next registration
+	announcing bool          // a registration of topics is under way
 }
 
 // retryPause is how soon a name server that did not answer is tried again.
@@ -120,13 +124,59 @@ func (r *registrar) outdated(ctx context.Context, cfg *config.Config, servers []
 	return out
 }
 
-// Announce tells every name server one topic, and returns when all know it or did not answer in time.
+// announcement is topics that go to the name servers in one registration.
+type announcement struct {
+	rows map[string]*protocol.TopicConfig
+	done chan struct{}
+}
+
+// Announce tells every name server one topic, and returns when all know it or did not answer in time. Topics that are made
+// while a registration is under way share the next one.
 func (r *registrar) Announce(c *protocol.TopicConfig) {
+	r.amu.Lock()
+	if r.open == nil {
+		r.open = &announcement{rows: map[string]*protocol.TopicConfig{}, done: make(chan struct{})}
+	}
+	mine := r.open
+	mine.rows[c.TopicName] = c
+	if r.announcing {
+		r.amu.Unlock()
+		<-mine.done
+		return
+	}
+	r.announcing, r.open = true, nil
+	r.amu.Unlock()
+	r.announce(mine)
+	r.amu.Lock()
+	more := r.open != nil
+	r.announcing = more
+	r.amu.Unlock()
+	if more {
+		go r.announceOn()
+	}
+}
+
+// announceOn goes on with what gathered until nothing is left. announcing is set.
+func (r *registrar) announceOn() {
+	for {
+		r.amu.Lock()
+		next := r.open
+		r.open = nil
+		r.announcing = next != nil
+		r.amu.Unlock()
+		if next == nil {
+			return
+		}
+		r.announce(next)
+	}
+}
+
+func (r *registrar) announce(a *announcement) {
+	defer close(a.done)
 	cfg := r.config.Load()
 	servers := cfg.NameServers()
 	version := r.topics.Version()
-	rows := map[string]*protocol.TopicConfig{c.TopicName: c}
-	taken := r.send(context.Background(), cfg, servers, rows, protocol.DataVersion{Counter: version.Counter, Timestamp: version.Timestamp})
+	taken := r.send(context.Background(), cfg, servers, a.rows, protocol.DataVersion{Counter: version.Counter, Timestamp: version.Timestamp})
 	if taken < len(servers) {
 		r.topics.Touch(r.clock.Now())
 		r.Kick()

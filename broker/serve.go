@@ -30,8 +30,8 @@ func (b *Broker) processors(cfg *config.Config) *processor.Processors {
 	o, isSlave := b.o, func() bool { return !b.o.Config.Load().IsMaster() }
 	maker := &processor.Maker{
 		Config: o.Config, Clock: o.Clock, Log: b.log, Topics: b.topics, Groups: b.groups,
-		SaveTopics: func() error { return b.topics.Save(o.FS, b.file("topics.json")) },
-		SaveGroups: func() error { return b.groups.Save(o.FS, b.file("subscriptionGroup.json")) },
+		SaveTopics: func() error { return b.topics.Commit(o.FS, b.file("topics.json"), o.Clock.Now()) },
+		SaveGroups: func() error { return b.groups.Commit(o.FS, b.file("subscriptionGroup.json"), o.Clock.Now()) },
 		Announce:   b.registrar.Announce, Slave: isSlave,
 	}
 	send := &processor.Send{

@@ -69,14 +69,19 @@ func (b *Broker) persist(ctx context.Context, what string, period func(*config.C
 }
 
 func (b *Broker) saveOffsets() error { return b.offsets.Save(b.o.FS, b.file("consumerOffset.json")) }
-func (b *Broker) saveDelays() error  { return b.delay.Save(b.o.FS, b.file("delayOffset.json")) }
+
+// saveNames writes topics and groups, which until then may be in their journals only: a Java broker that takes over this
+// directory knows what was made up to tablesPause ago.
+func (b *Broker) saveNames() error {
+	return errors.Join(b.topics.Save(b.o.FS, b.file("topics.json")), b.groups.Save(b.o.FS, b.file("subscriptionGroup.json")))
+}
+
+// tablesPause is how often.
+const tablesPause = 5 * time.Second
+
+func (b *Broker) saveDelays() error { return b.delay.Save(b.o.FS, b.file("delayOffset.json")) }
 
 // saveTables writes every table that has changed.
 func (b *Broker) saveTables() error {
-	return errors.Join(
-		b.topics.Save(b.o.FS, b.file("topics.json")),
-		b.groups.Save(b.o.FS, b.file("subscriptionGroup.json")),
-		b.saveOffsets(),
-		b.saveDelays(),
-	)
+	return errors.Join(b.saveNames(), b.saveOffsets(), b.saveDelays())
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"rmqctl/internal/journal"
 	"rmqctl/internal/jsonfile"
 	"rmqctl/internal/protocol"
 	"rmqctl/internal/vfs"
@@ -13,7 +14,7 @@ import (
 
 // Configs is the set of group configurations; values are never changed in place. Safe for concurrent use.
 type Configs struct {
-	jsonfile.Table[*protocol.SubscriptionGroupConfig]
+	journal.Table[*protocol.SubscriptionGroupConfig]
 }
 
 // New is the configuration a group has when nobody made one.
@@ -55,20 +56,27 @@ func (c *Configs) Find(name string, create bool, now time.Time) (g *protocol.Sub
 	return c.PutNew(name, New(name), now)
 }
 
-// Load fills the set from the file; a missing file leaves it empty.
-func (c *Configs) Load(fsys vfs.FS, name string) error {
-	_, err := jsonfile.Load(fsys, name, func(b []byte) error {
-		rows, version, err := Decode(b)
-		if err == nil {
-			c.Loaded(rows, version)
-		}
-		return err
-	})
-	return err
+// Load fills the set from the file and the journal beside it; missing ones leave it empty.
+func (c *Configs) Load(fsys vfs.FS, name string) error { return c.Table.Load(fsys, name, codec) }
+
+// Commit makes every change so far survive a power cut; the file may follow later, see package journal.
+func (c *Configs) Commit(fsys vfs.FS, name string, now time.Time) error {
+	return c.Table.Commit(fsys, name, codec, now)
 }
 
-// Save writes the file if anything changed since the last Save.
-func (c *Configs) Save(fsys vfs.FS, name string) error { return c.Table.Save(fsys, name, Encode) }
+// Save writes the file if anything differs from it.
+func (c *Configs) Save(fsys vfs.FS, name string) error { return c.Table.Save(fsys, name, codec) }
+
+var codec = journal.Codec[*protocol.SubscriptionGroupConfig]{
+	Decode: Decode, Encode: Encode,
+	EncodeRow: func(g *protocol.SubscriptionGroupConfig) ([]byte, error) { return protocol.EncodeStandardJSON(g) },
+	DecodeRow: func(name string, b []byte) (*protocol.SubscriptionGroupConfig, error) {
+		g := &protocol.SubscriptionGroupConfig{}
+		err := protocol.DecodeJSON(b, g)
+		g.GroupName = name
+		return g, err
+	},
+}
 
 // Decode reads RocketMQ's text, the one of the file and of GET_ALL_SUBSCRIPTIONGROUP_CONFIG.
 func Decode(b []byte) (map[string]*protocol.SubscriptionGroupConfig, jsonfile.Version, error) {

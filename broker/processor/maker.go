@@ -5,7 +5,6 @@ package processor
 import (
 	"log/slog"
 	"strings"
-	"sync"
 
 	"rmqctl/broker/config"
 	"rmqctl/broker/group"
@@ -28,17 +27,12 @@ type Maker struct {
 	SaveGroups func() error
 	Announce   func(c *protocol.TopicConfig) // tells all name servers; returns when they know or time is over
 	Slave      func() bool
-
-	mu sync.Mutex // one topic is made at a time: two requests for the same one make it once
 }
 
 // Put stores a topic's configuration as it stands.
 func (m *Maker) Put(c *protocol.TopicConfig) error {
-	m.mu.Lock()
 	m.Topics.Put(c.TopicName, c, m.Clock.Now())
-	err := m.SaveTopics()
-	m.mu.Unlock()
-	if err != nil {
+	if err := m.SaveTopics(); err != nil {
 		return err
 	}
 	m.Announce(c)
@@ -72,13 +66,10 @@ func (m *Maker) Internal(name string, queues, perm, sysFlag int32) (*protocol.To
 	return m.makeNew(c)
 }
 
-// makeNew puts the topic unless somebody else just did.
+// makeNew puts the topic unless somebody else just did. Those who make topics at the same time wait for the disk together.
 func (m *Maker) makeNew(c *protocol.TopicConfig) (*protocol.TopicConfig, error) {
-	m.mu.Lock()
 	stands, isNew := m.Topics.PutNew(c.TopicName, c, m.Clock.Now())
-	err := m.SaveTopics()
-	m.mu.Unlock()
-	if err != nil {
+	if err := m.SaveTopics(); err != nil {
 		return nil, err
 	}
 	if isNew {

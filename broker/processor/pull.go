@@ -78,7 +78,11 @@ func (p *Pull) Pull(x *remoting.Exchange, q *protocol.PullMessageRequest) (*prot
 	r := pulls.Get().(*pull)
 	r.p, r.PullMessageRequest = p, q
 	x.After(r)
-	if err := p.check(cfg, x, r); err != nil {
+	if _, known := p.Maker.Groups.Get(q.ConsumerGroup); !known { // making it waits for the disk
+		p.cold(x, r)
+		return nil, nil
+	}
+	if err := p.check(cfg, x.Conn, r); err != nil {
 		return nil, err
 	}
 	p.commit(cfg, r)
@@ -116,6 +120,13 @@ func (p *Pull) cold(x *remoting.Exchange, r *pull) {
 
 func (p *Pull) fromDisk(r *pull, received time.Time) {
 	cfg := p.Config.Load()
+	if r.group == nil {
+		if err := p.check(cfg, r.pending.Conn(), r); err != nil {
+			p.answer(nil, r, err)
+			return
+		}
+		p.commit(cfg, r)
+	}
 	if err := p.get(cfg, r, false); err != nil {
 		p.answer(nil, r, err)
 		return
@@ -289,7 +300,7 @@ func pullStatus(s store.GetStatus, from int64) int32 {
 }
 
 // check makes RocketMQ's checks in RocketMQ's order.
-func (p *Pull) check(cfg *config.Config, x *remoting.Exchange, r *pull) error {
+func (p *Pull) check(cfg *config.Config, c *remoting.Conn, r *pull) error {
 	q := r.PullMessageRequest
 	if int32(cfg.BrokerPermission)&protocol.PermRead == 0 {
 		return protocol.Errorf(protocol.NoPermission, "the broker[%s] pulling message is forbidden", p.Host.Addr())
@@ -301,16 +312,16 @@ func (p *Pull) check(cfg *config.Config, x *remoting.Exchange, r *pull) error {
 	if !g.ConsumeEnable {
 		return protocol.Errorf(protocol.NoPermission, "subscription group no permission, %s", q.ConsumerGroup)
 	}
-	c, ok := p.Topics.Get(q.Topic)
+	t, ok := p.Topics.Get(q.Topic)
 	if !ok {
 		return protocol.Errorf(protocol.TopicNotExist, "topic[%s] not exist, apply first please!%s", q.Topic, seeURL)
 	}
-	if c.Perm&protocol.PermRead == 0 {
+	if t.Perm&protocol.PermRead == 0 {
 		return protocol.Errorf(protocol.NoPermission, "the topic[%s] pulling message is forbidden", q.Topic)
 	}
-	if q.QueueID < 0 || q.QueueID >= c.ReadQueueNums {
+	if q.QueueID < 0 || q.QueueID >= t.ReadQueueNums {
 		return protocol.Errorf(protocol.SystemError, "queueId[%d] is illegal, topic:[%s] topicConfig.readQueueNums:[%d] consumer:[%s]",
-			q.QueueID, q.Topic, c.ReadQueueNums, x.Conn.RemoteAddr())
+			q.QueueID, q.Topic, t.ReadQueueNums, c.RemoteAddr())
 	}
 	tags, err := p.subscription(q, g)
 	r.tags, r.group = tags, g

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"rmqctl/internal/journal"
 	"rmqctl/internal/jsonfile"
 	"rmqctl/internal/message"
 	"rmqctl/internal/protocol"
@@ -16,7 +17,7 @@ const maxName = 127
 
 // Table is the set of topics; values are never changed in place. Safe for concurrent use.
 type Table struct {
-	jsonfile.Table[*protocol.TopicConfig]
+	journal.Table[*protocol.TopicConfig]
 }
 
 // New makes the configuration of a plain topic.
@@ -39,20 +40,27 @@ func From(template *protocol.TopicConfig, name string, queues, sysFlag int32) (*
 	return &c, true
 }
 
-// Load fills the table from the file; a missing file leaves it empty.
-func (t *Table) Load(fsys vfs.FS, name string) error {
-	_, err := jsonfile.Load(fsys, name, func(b []byte) error {
-		rows, version, err := Decode(b)
-		if err == nil {
-			t.Loaded(rows, version)
-		}
-		return err
-	})
-	return err
+// Load fills the table from the file and the journal beside it; missing ones leave it empty.
+func (t *Table) Load(fsys vfs.FS, name string) error { return t.Table.Load(fsys, name, codec) }
+
+// Commit makes every change so far survive a power cut; the file may follow later, see package journal.
+func (t *Table) Commit(fsys vfs.FS, name string, now time.Time) error {
+	return t.Table.Commit(fsys, name, codec, now)
 }
 
-// Save writes the file if anything changed since the last Save.
-func (t *Table) Save(fsys vfs.FS, name string) error { return t.Table.Save(fsys, name, Encode) }
+// Save writes the file if anything differs from it.
+func (t *Table) Save(fsys vfs.FS, name string) error { return t.Table.Save(fsys, name, codec) }
+
+var codec = journal.Codec[*protocol.TopicConfig]{
+	Decode: Decode, Encode: Encode,
+	EncodeRow: func(c *protocol.TopicConfig) ([]byte, error) { return protocol.EncodeStandardJSON(c) },
+	DecodeRow: func(name string, b []byte) (*protocol.TopicConfig, error) {
+		c := &protocol.TopicConfig{}
+		err := protocol.DecodeJSON(b, c)
+		c.TopicName = name
+		return c, err
+	},
+}
 
 // Decode reads RocketMQ's text, the one of the file and of GET_ALL_TOPIC_CONFIG.
 func Decode(b []byte) (map[string]*protocol.TopicConfig, jsonfile.Version, error) {
