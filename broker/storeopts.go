@@ -22,7 +22,6 @@ func (b *Broker) storeOptions(cfg *config.Config) store.Options {
 			OnDispatch: b.dispatched,
 			OnRound:    b.roundTold,
 			OnCorrupt:  func(what string, at int64) { b.log.Error("store damaged", "what", what, "offset", at) },
-			OnDelete:   func(file, why string) { b.log.Info("file deleted", "file", file, "why", why) },
 			OnFailure:  func(err error) { b.log.Error("store takes no more messages", "err", err) },
 		},
 	}

@@ -21,7 +21,7 @@ func TestRetention(t *testing.T) {
 	o := small("/store")
 	o.Clock = clk
 	tun := DefaultTunables()
-	tun.DeletePause, tun.FileReserved, tun.DeleteBatch = 0, 10*time.Hour, 3
+	tun.CleanInterval, tun.DeletePause, tun.FileReserved, tun.DeleteBatch = 1000*time.Hour, 0, 10*time.Hour, 3
 	hour := clk.Now().Local().Hour()
 	tun.DeleteWhen = []int{(hour + 5) % 24}
 	o.Tunables = &tun
@@ -30,25 +30,34 @@ func TestRetention(t *testing.T) {
 	s, _ := filled(t, m, o, 200)
 	defer func() { mustClose(t, s) }()
 	s.Flush()
-	segs := len(s.clog.Segments())
+	old := int64(len(s.clog.Segments())-1) * 4096
 	if n := s.cleanRound(false); n != 0 {
 		t.Fatal("deleted outside of its hour", n)
 	}
-	tun.DeleteWhen = []int{hour}
+	tun.DeleteWhen = []int{hour, (hour + 11) % 24}
 	s.Tune(tun)
 	if n := s.cleanRound(false); n != 0 {
 		t.Fatal("deleted what is not old", n)
 	}
-	for i := range 5 {
-		m.SetModTime(fmt.Sprintf("/store/commitlog/%020d", i*4096), clk.Now().Add(-11*time.Hour))
+	clk.Advance(11 * time.Hour)
+	for i := range 100 {
+		mustAppend(t, s, msg("T0", 0, fmt.Sprint("newer", i)))
 	}
+	s.Flush()
 	s.cleanRound(false)
-	if n := len(s.clog.Segments()); n != segs-3 || s.MinPhysical() != 3*4096 {
-		t.Fatal("a round deletes at most its batch", segs, n)
+	if s.MinPhysical() != 3*4096 {
+		t.Fatal("a round deletes at most its batch", s.MinPhysical())
 	}
-	s.cleanRound(false)
-	if s.MinPhysical() != 5*4096 || len(deleted) < 6 || !strings.Contains(deleted[0], "hour of deletion") {
-		t.Fatal(s.MinPhysical(), deleted)
+	for range 20 {
+		s.cleanRound(false)
+	}
+	if s.MinPhysical() != old {
+		t.Fatal("the old segments are to go, and no other", s.MinPhysical(), old)
+	}
+	for _, want := range []string{"commitlog last written 11h", "kept for 10h0m0s (fileReservedTime)", "the hour of deletion"} {
+		if !strings.Contains(deleted[0], want) {
+			t.Errorf("%q does not say %q", deleted[0], want)
+		}
 	}
 	wantWhole(t, s)
 	first := s.MinOffset("T0", 0)
@@ -71,8 +80,13 @@ func TestRetention(t *testing.T) {
 	if n := len(s.clog.Segments()); n > 2 || n < 1 {
 		t.Fatal(n)
 	}
-	if s.Writable() == nil {
-		t.Fatal("a full disk takes messages")
+	for _, want := range []string{"/store/commitlog is on a disk that is", "are free", "diskSpaceWarningLevelRatio"} {
+		if err := s.Writable(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v: does not say %q", err, want)
+		}
+	}
+	if last := deleted[len(deleted)-1]; !strings.Contains(fmt.Sprint(deleted), "full, beyond 85% (diskSpaceCleanForciblyRatio)") {
+		t.Error("why files went that are not old:", last)
 	}
 	m.SetTotal(1 << 30)
 	s.cleanRound(false)

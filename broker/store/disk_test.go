@@ -27,6 +27,11 @@ func TestFailedFlushIsFinal(t *testing.T) {
 	o := small("/store")
 	o.Events.OnFailure = func(error) { told.Add(1) }
 	s := mustOpen(t, f, o)
+	mustAppend(t, s, msg("T", 0, "w")) // the segment is made
+	if err := s.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	flushed := s.FlushedPhysical()
 	fail.Store(true)
 	r := mustAppend(t, s, msg("T", 0, "x"))
 	got := make(chan error, 2)
@@ -42,7 +47,7 @@ func TestFailedFlushIsFinal(t *testing.T) {
 	if r, err := s.Append(msg("T", 0, "y")); r.Status != ServiceNotAvailable || !errors.Is(err, ErrFlushFailed) {
 		t.Fatal(r.Status, err)
 	}
-	if s.FlushedPhysical() != 0 || told.Load() != 1 || fmt.Sprint(bodies(t, s, "T", 0)) != "[x]" {
+	if s.FlushedPhysical() != flushed || told.Load() != 1 || fmt.Sprint(bodies(t, s, "T", 0)) != "[w x]" {
 		t.Fatal(s.FlushedPhysical(), told.Load())
 	}
 	if err := s.Close(); !errors.Is(err, ErrFlushFailed) {
@@ -66,6 +71,7 @@ func TestFlushTimeout(t *testing.T) {
 	o := small("/store")
 	o.Clock = clk
 	s := mustOpen(t, f, o)
+	mustAppend(t, s, msg("T", 0, "w")) // the segment is made
 	on.Store(true)
 	r := mustAppend(t, s, msg("T", 0, "x"))
 	got := make(chan error, 1)

@@ -48,6 +48,10 @@ func (st *state) full(s *Store, err error) {
 	err = fmt.Errorf("%w: %w", ErrDiskFull, err)
 	if st.noRoom.Swap(&err) == nil {
 		s.log.Error("store takes no messages until there is room on the disk", "err", err)
+		select {
+		case s.clean.kick <- struct{}{}:
+		default:
+		}
 	}
 }
 
@@ -77,15 +81,4 @@ func (s *Store) markStopped() error {
 		return err
 	}
 	return s.fs.SyncDir(filepath.Dir(s.o.AbortFile))
-}
-
-func (s *Store) diskRatio(dir string) (percent int, err error) {
-	total, free, err := s.fs.DiskUsage(dir)
-	if err != nil {
-		return 0, err
-	}
-	if total <= 0 {
-		return 0, nil
-	}
-	return int(((total-free)*100 + total - 1) / total), nil
 }
