@@ -13,6 +13,7 @@ import (
 
 	"rmqctl/broker/store/segment"
 	"rmqctl/internal/message"
+	"rmqctl/internal/vfs"
 )
 
 // lostDir, under the store's directory, takes what recovery removes from the log although it may be worth something.
@@ -21,7 +22,7 @@ const lostDir = "lost+found"
 // lostName is a free name in lost+found.
 func (s *Store) lostName(name string) (string, error) {
 	dir := filepath.Join(s.o.Dir, lostDir)
-	if err := s.fs.MkdirAll(dir, 0o755); err != nil {
+	if err := vfs.MakeDirs(s.fs, dir, 0o755); err != nil {
 		return "", err
 	}
 	for n := 0; ; n++ {
@@ -47,9 +48,10 @@ func (s *Store) corrupt(what string, off int64) {
 // stumble decides what to do at a place that holds no good record. It returns where to go on, or at itself when the log
 // ends there.
 //
-// In a segment that is followed by another with records, the damage is inside the log: it is skipped, nothing is thrown
-// away. In the last one the log ends here; if good records follow all the same they were never promised to be on the disk,
-// and are kept aside.
+// Below what the checkpoint file vouches for, the damage is inside the log: it is skipped, nothing is thrown away. Behind
+// it the log ends here: a write may have been stopped by a power cut, and going on would leave a hole. If good records
+// follow all the same they were never promised to be on the disk, and are kept aside. Where nobody vouches (a Java broker
+// wrote last), a segment with records behind this one is taken for a promise.
 func (s *Store) stumble(w *walker, at, safe int64, why error) (int64, error) {
 	segs := s.clog.Segments()
 	patience := int64(zeroRun)
@@ -72,7 +74,7 @@ func (s *Store) stumble(w *walker, at, safe int64, why error) (int64, error) {
 	switch {
 	case at == segs[0].Base() && found && errors.Is(why, errNothing):
 		return behind, nil
-	case later || at < safe:
+	case at < max(safe, s.vouched) || later && s.vouched < 0:
 		to := next
 		if found {
 			to = behind
@@ -149,7 +151,10 @@ func (s *Store) dropSegment(seg *segment.File) error {
 		return err
 	}
 	s.corrupt(fmt.Sprintf("segment %s lies behind the end of the log and was moved to %s", seg.Path(), to), seg.Base())
-	return seg.Rename(to)
+	if err := seg.Rename(to); err != nil {
+		return err
+	}
+	return s.fs.SyncDir(filepath.Dir(to))
 }
 
 func allZero(b []byte) bool {

@@ -210,11 +210,18 @@ func (s *Store) flushed(flush func() (int64, error)) error {
 	if flushed > before {
 		s.flush.flush.Add(1)
 		s.flush.settle(flushed)
+		s.ck.mark(flushed, s.o.SegmentSize, s.now(), s.publishedTo)
 		if f := s.o.Events.OnFlush; f != nil {
 			f(flushed)
 		}
 	}
 	return nil
+}
+
+func (s *Store) publishedTo() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.published
 }
 
 // saveSoon has the queues of delayed messages written to their files within milliseconds. After a kill the units of other
@@ -281,13 +288,12 @@ func (s *Store) Checkpoint() error {
 			return err
 		}
 	}
-	if c == s.ckLast {
+	if c == s.ck.last { // only who holds ckMu writes it
 		return nil
 	}
-	if err := c.write(s.fs, s.o.CheckpointFile); err != nil {
+	if err := s.ck.write(c); err != nil {
 		return fmt.Errorf("checkpoint: %w", err)
 	}
-	s.ckLast = c
 	return nil
 }
 

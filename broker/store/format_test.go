@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"rmqctl/broker/store/consumequeue"
 	"rmqctl/broker/store/index"
@@ -79,13 +80,28 @@ func TestFilesAreByteForByteRocketMQs(t *testing.T) {
 
 func TestCheckpointRoundTrip(t *testing.T) {
 	c := checkpoint{phys: 5, logics: 6, index: 7, safe: 100, lastRecord: 9, exact: true}
-	b := c.encode()
-	if got := decodeCheckpoint(b); got != c {
-		t.Fatal(got)
+	m := vfs.NewMem()
+	f := checkpointFile{fs: m, name: "/s/checkpoint"}
+	for range 3 { // the slots take turns
+		if err := f.write(c); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := readCheckpoint(m, f.name); got != c || err != nil {
+			t.Fatal(got, err)
+		}
+		c.safe += 10
+		c.phys++
 	}
+	f.mark(500, 1<<10, time.Unix(100, 0), func() int64 { return 500 })
+	g := checkpointFile{fs: m, name: f.name}
+	if _, vouched, err := g.read(); vouched != 500 || err != nil {
+		t.Fatal(vouched, err)
+	}
+	b, _ := vfs.ReadFile(m, f.name)
 	b[7]++ // as a Java broker changes a time
-	if got := decodeCheckpoint(b); got.exact || got.phys != 6 {
-		t.Fatal(got)
+	g = checkpointFile{flushed: -1}
+	if g.decode(b); g.last.exact || g.last.phys != 8 || g.flushed != -1 {
+		t.Fatal(g.last, g.flushed)
 	}
 }
 
@@ -98,12 +114,13 @@ func TestUnitRoundTrip(t *testing.T) {
 
 func FuzzCheckpoint(f *testing.F) {
 	c := checkpoint{phys: 5, logics: 6, index: 7, safe: 100, lastRecord: 9, exact: true}
-	f.Add(c.encode()[:ourPart+ourPartSize])
+	f.Add(append(append(times(&c), make([]byte, slotAt-24)...), seal(slotMagic, &c, c.safe, c.lastRecord, 1)...))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		full := make([]byte, checkpointSize)
 		copy(full, b)
-		if c := decodeCheckpoint(full); c.exact && (c.safe < c.lastRecord || c.lastRecord < 0) {
-			t.Fatal(c)
+		var f checkpointFile
+		if f.decode(full); f.last.exact && (f.last.safe < f.last.lastRecord || f.last.lastRecord < 0) {
+			t.Fatal(f.last)
 		}
 	})
 }

@@ -68,6 +68,11 @@ func (s *Store) setAsideQueuesWithoutLog() error {
 		if err := s.fs.Rename(dir, to); err != nil {
 			return err
 		}
+		for _, parent := range []string{filepath.Dir(to), filepath.Dir(dir)} {
+			if err := s.fs.SyncDir(parent); err != nil {
+				return err
+			}
+		}
 		s.corrupt(fmt.Sprintf("the commit log is empty: %s was moved to %s", dir, to), 0)
 	}
 	return nil

@@ -4,7 +4,6 @@ package store
 
 import (
 	"errors"
-	"sync"
 
 	"rmqctl/broker/store/commitlog"
 	"rmqctl/broker/store/consumequeue"
@@ -22,9 +21,9 @@ type Done interface {
 // Append writes m to the log and returns when it is visible in its queue: under SyncFlush also on the disk. The status says
 // what became of it; the error is set when a write failed.
 func (s *Store) Append(m *message.Message) (PutResult, error) {
-	g, w := s.NewStage(), waits.Get().(*wait)
+	g, w := s.NewStage(), s.newWait()
 	status, err := g.Add(m, w)
-	res, err := w.put(g, status, err)
+	res, err := w.put(s, g, status, err)
 	if res.Status != PutOK {
 		return res, err
 	}
@@ -36,9 +35,9 @@ func (s *Store) Append(m *message.Message) (PutResult, error) {
 // AppendBatch writes one record per item, with consecutive queue offsets and in one piece. m gives what they have in
 // common; its properties are added to each item's, as 4.9 does.
 func (s *Store) AppendBatch(m *message.Message, items []message.BatchItem) (PutResult, error) {
-	g, w := s.NewStage(), waits.Get().(*wait)
+	g, w := s.NewStage(), s.newWait()
 	status, err := g.AddBatch(m, items, w)
-	res, err := w.put(g, status, err)
+	res, err := w.put(s, g, status, err)
 	if res.Status == PutOK {
 		m.QueueOffset, m.PhysicalOffset, m.StoreTimestamp = res.QueueOffset, res.PhysicalOffset, res.StoreTimestamp
 	}
@@ -52,7 +51,13 @@ type wait struct {
 	err  error
 }
 
-var waits = sync.Pool{New: func() any { return &wait{told: make(chan struct{}, 1)} }}
+// newWait: the pool is the store's own, as its channels belong to its time (testing/synctest).
+func (s *Store) newWait() *wait {
+	if w, ok := s.waits.Get().(*wait); ok {
+		return w
+	}
+	return &wait{told: make(chan struct{}, 1)}
+}
 
 func (w *wait) Stored(res PutResult, err error) {
 	w.res, w.err = res, err
@@ -60,7 +65,7 @@ func (w *wait) Stored(res PutResult, err error) {
 }
 
 // put ends what Add began, and waits for the round.
-func (w *wait) put(g *Stage, status Status, err error) (PutResult, error) {
+func (w *wait) put(s *Store, g *Stage, status Status, err error) (PutResult, error) {
 	g.Put()
 	if status != PutOK {
 		return PutResult{Status: status}, err
@@ -68,7 +73,7 @@ func (w *wait) put(g *Stage, status Status, err error) (PutResult, error) {
 	<-w.told
 	res, err := w.res, w.err
 	w.err = nil
-	waits.Put(w)
+	s.waits.Put(w)
 	return res, err
 }
 

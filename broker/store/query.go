@@ -236,6 +236,9 @@ func (s *Store) hasKey(b []byte, topic, key string, begin, end int64) bool {
 // DeleteTopic forgets a topic: its queues and their files. Its messages stay in the log until retention takes them, but a
 // later recovery does not bring them back: the checkpoint is moved behind them.
 func (s *Store) DeleteTopic(topic string) error {
+	if err := s.Checkpoint(); err != nil { // a crash finds no record of it to make again
+		return err
+	}
 	if err := s.table.Delete(topic); err != nil {
 		return fmt.Errorf("delete topic %s: %w", topic, err)
 	}

@@ -235,12 +235,16 @@ func (s *Store) TruncateTo(off int64) error {
 func (s *Store) cutTo(off int64) error {
 	s.ckMu.Lock()
 	defer s.ckMu.Unlock()
-	if off < s.ckLast.safe || !s.ckLast.exact { // the file must not promise what goes now
-		c := checkpoint{}
-		if err := c.write(s.fs, s.o.CheckpointFile); err != nil {
+	if s.ck.promises(off) { // it must not promise what goes now
+		c := s.ck.last
+		if c.exact && c.safe > off {
+			c.safe = off
+			c.lastRecord, c.phys = s.lastBefore(off)
+			c.logics = c.phys
+		}
+		if err := s.ck.lower(off, c); err != nil {
 			return err
 		}
-		s.ckLast = c
 	}
 	if err := s.table.CutFrom(off); err != nil {
 		return err

@@ -28,10 +28,11 @@ func (s *Store) recover() error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	ck, err := readCheckpoint(s.fs, s.o.CheckpointFile)
+	ck, vouched, err := s.ck.read()
 	if err != nil {
 		return fmt.Errorf("checkpoint: %w", err)
 	}
+	s.vouched = vouched
 	segs := s.clog.Segments()
 	if len(segs) == 0 {
 		return s.table.Limit(0, false)
@@ -66,7 +67,6 @@ func (s *Store) scanStart(w *walker, ck *checkpoint, crashed bool) (from int64, 
 			return 0, false, err
 		}
 		if ok {
-			s.ckLast = *ck
 			s.lastRecord, s.lastStored = ck.lastRecord, ck.phys
 			return ck.safe, true, nil
 		}

@@ -221,6 +221,9 @@ func TestStaleRecordsAreNotRevived(t *testing.T) {
 func TestDamageInsideTheLogIsSkippedNotTruncated(t *testing.T) {
 	o := small("/store")
 	s, want := filled(t, vfs.NewMem(), o, 100)
+	if err := s.Flush(); err != nil {
+		t.Fatal(err)
+	}
 	m := kill(s)
 	// The second record of the second segment is hurt. It belongs to some queue; all others stay.
 	name := "/store/commitlog/00000000000000004096"
@@ -406,7 +409,7 @@ func TestJavaCheckpointIsUnderstood(t *testing.T) {
 		}
 		mustClose(t, s)
 		f, _ := m.OpenFile("/store/checkpoint", os.O_RDWR, 0)
-		f.WriteAt(make([]byte, 100), ourPart)
+		f.WriteAt(make([]byte, 2048+1024), markAt)
 		if crashed {
 			f, _ := m.OpenFile("/store/abort", os.O_RDWR|os.O_CREATE, 0o644)
 			f.Close()

@@ -59,7 +59,9 @@ type Store struct {
 	wg      sync.WaitGroup
 	started bool
 	ckMu    sync.Mutex // one checkpoint at a time
-	ckLast  checkpoint
+	waits   sync.Pool // of *wait
+	ck      checkpointFile
+	vouched int64 // recovery: the log was surely on the disk below; -1: nobody knows
 }
 
 // Open takes the store's lock, loads what is there and recovers it. Nothing in the directory is touched before the lock is
@@ -72,9 +74,10 @@ func Open(fsys vfs.FS, o Options) (*Store, error) {
 	s := &Store{fs: fsys, o: o, log: o.Log, commit: make(chan struct{}, 1), hurry: make(chan struct{}, 1), stop: make(chan struct{})}
 	s.tune.Store(o.Tunables)
 	s.open, s.gen = &round{}, 1
+	s.ck = checkpointFile{fs: fsys, name: o.CheckpointFile}
 	s.flush.init(s)
 	s.slow.wake, s.clean.kick = make(chan struct{}, 1), make(chan struct{}, 1)
-	if err := fsys.MkdirAll(o.Dir, 0o755); err != nil {
+	if err := vfs.MakeDirs(fsys, o.Dir, 0o755); err != nil {
 		return nil, err
 	}
 	if s.lock, err = takeLock(fsys, filepath.Join(o.Dir, "lock")); err != nil {
@@ -85,6 +88,7 @@ func Open(fsys vfs.FS, o Options) (*Store, error) {
 		s.lock.Close()
 		return nil, err
 	}
+	s.clean.ages.begin(s)
 	return s, nil
 }
 
@@ -152,6 +156,7 @@ func (o Options) withDefaults() (Options, error) {
 // Tune changes what may change while the store runs.
 func (s *Store) Tune(t Tunables) {
 	s.tune.Store(&t)
+	s.clog.Fill(t.SyncFlush)
 	s.flush.kick()
 }
 
@@ -162,6 +167,9 @@ func (s *Store) now() time.Time { return s.o.Clock.Now() }
 
 // Start marks the store as running (the abort file) and begins flushing, committing and cleaning.
 func (s *Store) Start() error {
+	if !s.ck.last.exact { // from now on it can be told what a power cut may take
+		s.count.told(s.log, "checkpoint", s.Checkpoint())
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -174,7 +182,8 @@ func (s *Store) Start() error {
 		return err
 	}
 	s.started = true
-	for _, loop := range []func(){s.commitLoop, s.watchLoop, s.flushLoop, s.queueLoop, s.cleanLoop} {
+	s.clog.Fill(s.tune.Load().SyncFlush)
+	for _, loop := range []func(){s.commitLoop, s.watchLoop, s.flushLoop, s.queueLoop, s.cleanLoop, s.fillLoop} {
 		s.wg.Add(1)
 		go func() {
 			defer s.wg.Done()

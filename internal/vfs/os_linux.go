@@ -5,6 +5,7 @@ package vfs
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -44,6 +45,18 @@ func allocate(f *os.File, size int64) error {
 		return nil
 	}
 	return err
+}
+
+// NextData is where the next bytes lie that are no hole, at or behind off; the end of the file when there are none.
+func (f osFile) NextData(off int64) (int64, error) {
+	at, err := unix.Seek(int(f.Fd()), off, unix.SEEK_DATA)
+	switch {
+	case errors.Is(err, unix.ENXIO):
+		return math.MaxInt64, nil
+	case err != nil: // no such knowledge: look at everything
+		return off, nil
+	}
+	return at, nil
 }
 
 func zero(f *os.File, off, n int64) error {

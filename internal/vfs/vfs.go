@@ -5,6 +5,7 @@
 package vfs
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -96,6 +97,35 @@ func MakeDirs(fsys FS, dir string, perm fs.FileMode) error {
 		return err
 	}
 	return fsys.SyncDir(parent)
+}
+
+// HasData tells whether any byte of [from, to) is not zero. Holes are skipped where the file system knows them.
+func HasData(f File, from, to int64) (bool, error) {
+	holes, _ := f.(interface{ NextData(off int64) (int64, error) })
+	b := make([]byte, min(64<<10, max(to-from, 0)))
+	for from < to {
+		if holes != nil {
+			at, err := holes.NextData(from)
+			if err != nil {
+				return false, err
+			}
+			if from = max(from, at); from >= to {
+				break
+			}
+		}
+		n, err := f.ReadAt(b[:min(int64(len(b)), to-from)], from)
+		if len(bytes.TrimLeft(b[:n], "\x00")) > 0 {
+			return true, nil
+		}
+		if errors.Is(err, io.EOF) {
+			return false, nil
+		}
+		if err != nil {
+			return false, fmt.Errorf("read %s: %w", f.Name(), err)
+		}
+		from += int64(n)
+	}
+	return false, nil
 }
 
 // WriteFileAtomic replaces name by data so that a crash at any moment leaves either the old or the new content.

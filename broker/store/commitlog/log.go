@@ -28,6 +28,7 @@ type Log struct {
 	wg       sync.WaitGroup
 
 	Tail *Tail
+	fill filler
 
 	// written: readers may see everything below. flushed: a power cut takes nothing below. flushed never passes written.
 	written atomic.Int64
@@ -40,7 +41,7 @@ var ErrOutside = errors.New("commitlog: offset is outside of the log")
 
 // Open lists the segments in dir. It reads none of them: recovery decides where the log ends and calls SetEnd.
 func Open(fsys vfs.FS, dir string, size int64, cache *segment.Cache, tail *Tail) (*Log, []string, error) {
-	if err := fsys.MkdirAll(dir, 0o755); err != nil {
+	if err := vfs.MakeDirs(fsys, dir, 0o755); err != nil {
 		return nil, nil, err
 	}
 	segs, strangers, err := cache.List(dir, size)
@@ -52,7 +53,9 @@ func Open(fsys vfs.FS, dir string, size int64, cache *segment.Cache, tail *Tail)
 			return nil, nil, fmt.Errorf("commitlog: segment %s is missing", segment.Name(segs[i-1].End()))
 		}
 	}
-	return &Log{dir: dir, size: size, cache: cache, segs: segs, Tail: tail}, strangers, nil
+	l := &Log{dir: dir, size: size, cache: cache, segs: segs, Tail: tail}
+	l.fill.init(size)
+	return l, strangers, nil
 }
 
 // SegmentSize is the length of every segment file.
@@ -108,6 +111,7 @@ func (l *Log) findLocked(off int64) *segment.File {
 // WriteAt writes b at off, which must lie in one segment; the segment is made when it is not there. Readers do not see the
 // bytes before Advance.
 func (l *Log) WriteAt(b []byte, off int64) error {
+	l.fill.claim(off + int64(len(b)))
 	s, err := l.ensure(off)
 	if err != nil {
 		return err
@@ -139,14 +143,11 @@ func (l *Log) ensure(off int64) (*segment.File, error) {
 }
 
 func (l *Log) create(base int64) (*segment.File, error) {
-	if err := l.cache.FS.MkdirAll(l.dir, 0o755); err != nil {
+	if err := vfs.MakeDirs(l.cache.FS, l.dir, 0o755); err != nil {
 		return nil, err
 	}
-	s, err := l.cache.Create(l.dir, base, l.size)
+	s, err := l.cache.CreateDurable(l.dir, base, l.size)
 	if err != nil {
-		return nil, err
-	}
-	if err := l.cache.FS.SyncDir(l.dir); err != nil {
 		return nil, err
 	}
 	l.mu.Lock()
@@ -212,9 +213,10 @@ func (l *Log) Flush() (int64, error) {
 	return to, nil
 }
 
-// Cut ends the log at off: what lies behind reads as zeros, later segments are handed to drop (nil: deleted).
+// Cut ends the log at off, for good: what lies behind reads as zeros, later segments are handed to drop (nil: deleted).
 func (l *Log) Cut(off int64, drop func(*segment.File) error) error {
 	l.wg.Wait()
+	l.fill.restart(off)
 	l.Tail.CutFrom(off)
 	l.written.Store(min(l.written.Load(), off))
 	l.flushed.Store(min(l.flushed.Load(), off))
@@ -231,12 +233,15 @@ func (l *Log) Cut(off int64, drop func(*segment.File) error) error {
 		} else {
 			err = later[j].Remove(true)
 		}
+		if err == nil { // each by itself: a power cut leaves no gap either
+			err = l.cache.FS.SyncDir(l.dir)
+		}
 		if err != nil {
 			return err
 		}
 	}
 	if s := l.find(off); s != nil {
-		return s.Cut(off - s.Base())
+		return s.CutIfNeeded(off - s.Base())
 	}
 	return nil
 }
@@ -256,6 +261,9 @@ func (l *Log) RemoveFirst(force bool) error {
 	l.mu.Lock()
 	l.segs = l.segs[1:]
 	l.mu.Unlock()
+	if err := l.cache.FS.SyncDir(l.dir); err != nil { // before the next goes: a power cut leaves no gap
+		return err
+	}
 	return nil
 }
 

@@ -3,18 +3,23 @@ package consumequeue
 // Making a queue shorter: at its end by recovery, at its start by retention, altogether with its topic.
 
 import (
+	"errors"
+	"io/fs"
+
 	"rmqctl/broker/store/segment"
 )
 
-// cutToPhys drops the units of records that do not end at or below phys.
+// cutToPhys drops the units of records that do not end at or below phys. Marks of lost messages at the end stay when none
+// of a record is dropped: their offsets were seen and are not used again.
 func (q *Queue) cutToPhys(phys int64) error {
-	n := q.end
+	n, dropped := q.end, false
 	for n > q.first() {
 		u, err := q.unit(n - 1)
 		if err != nil {
 			return err
 		}
 		if u.Filler() || u.Phys+int64(u.Size) > phys {
+			dropped = dropped || !u.Filler()
 			if !u.Filler() && q.end-n >= 64 { // far behind: halve instead of walking
 				m, err := q.firstFrom(phys, n)
 				if err != nil {
@@ -29,7 +34,7 @@ func (q *Queue) cutToPhys(phys int64) error {
 		q.last, q.lastAt = u.Phys+int64(u.Size), u.Phys
 		break
 	}
-	if n == q.end {
+	if n == q.end || !dropped {
 		return nil
 	}
 	if n <= q.first() {
@@ -63,16 +68,27 @@ func (q *Queue) cutUnits(n int64) error {
 		q.end = n
 		return nil
 	}
+	q.end, q.saved, q.tail = n, n, nil
+	return q.dropBehind(n)
+}
+
+// dropBehind makes the files end at unit n, after a power cut too: a unit that came back would pass for a newer one.
+func (q *Queue) dropBehind(n int64) error {
 	at := n * UnitSize
-	for i := len(q.files) - 1; i >= 0 && q.files[i].Base() >= at; i-- {
-		if err := q.files[i].Remove(true); err != nil {
+	k := len(q.files)
+	for ; k > 0 && q.files[k-1].Base() >= at; k-- {
+		if err := q.files[k-1].Remove(true); err != nil {
 			return err
 		}
-		q.files = q.files[:i]
 	}
-	q.end, q.saved, q.tail = n, n, nil
-	if k := len(q.files); k > 0 && at < q.files[k-1].End() {
-		return q.files[k-1].Cut(at - q.files[k-1].Base())
+	if k < len(q.files) {
+		q.files = q.files[:k:k]
+		if err := q.t.cache.FS.SyncDir(q.dir); err != nil {
+			return err
+		}
+	}
+	if k > 0 && at < q.files[k-1].End() {
+		return q.files[k-1].CutIfNeeded(at - q.files[k-1].Base())
 	}
 	return nil
 }
@@ -81,6 +97,11 @@ func (q *Queue) cutUnits(n int64) error {
 func (q *Queue) resetLocked() error {
 	for i := len(q.files) - 1; i >= 0; i-- {
 		if err := q.files[i].Remove(true); err != nil {
+			return err
+		}
+	}
+	if len(q.files) > 0 {
+		if err := q.t.cache.FS.SyncDir(q.dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
@@ -109,6 +130,9 @@ func (q *Queue) RemoveBefore(logMin int64) ([]string, error) {
 			return gone, err
 		}
 		if err := f.Remove(true); err != nil {
+			return gone, err
+		}
+		if err := q.t.cache.FS.SyncDir(q.dir); err != nil { // before the next goes: a power cut leaves no gap
 			return gone, err
 		}
 		gone = append(gone, f.Path())

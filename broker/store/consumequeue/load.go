@@ -11,7 +11,14 @@ func (q *Queue) load() error {
 	if q.loaded {
 		return nil
 	}
-	files, _, err := q.t.cache.List(q.dir, q.t.segSize)
+	list := func() (files []*segment.File, err error) {
+		if q.t.walk {
+			return q.t.cache.ListUnsynced(q.dir, q.t.segSize)
+		}
+		files, _, err = q.t.cache.List(q.dir, q.t.segSize)
+		return files, err
+	}
+	files, err := list()
 	if err != nil {
 		return err
 	}
@@ -41,7 +48,7 @@ func (q *Queue) contiguous(files []*segment.File) ([]*segment.File, error) {
 				return nil, err
 			}
 		}
-		return files[:i], nil
+		return files[:i], q.t.cache.FS.SyncDir(q.dir)
 	}
 	return files, nil
 }
@@ -49,6 +56,9 @@ func (q *Queue) contiguous(files []*segment.File) ([]*segment.File, error) {
 // findEnd looks for the last unit that was written and lies below the cut of the table.
 func (q *Queue) findEnd() error {
 	q.end, q.last, q.lastAt = 0, 0, 0
+	if q.t.walk {
+		return q.findEndAfterCrash()
+	}
 	for i := len(q.files) - 1; i >= 0; i-- {
 		f := q.files[i]
 		n, err := q.validUnits(f)
@@ -65,13 +75,50 @@ func (q *Queue) findEnd() error {
 	return q.cutToPhys(q.t.cut)
 }
 
-// validUnits counts the written units at the start of f. After a clean stop they are followed by zeros only, so halving
-// finds the end; after a crash only a walk does.
+// findEndAfterCrash: units of records below the cut are on the disk, all others may be there, missing, or stale. So the end
+// lies in the newest file that begins with a unit below the cut, and what is behind it is removed: a stale unit must not
+// pass for one of the future.
+func (q *Queue) findEndAfterCrash() error {
+	i := len(q.files) - 1
+	for ; i > 0; i-- {
+		ok, err := q.surely(q.files[i], 0)
+		if err == nil && ok {
+			ok, err = q.surely(q.files[i-1], q.files[i-1].Size()/UnitSize-1)
+		}
+		if err != nil {
+			return err
+		}
+		if ok {
+			break
+		}
+	}
+	if i >= 0 {
+		n, err := q.walkUnits(q.files[i], q.files[i].Size()/UnitSize)
+		if err != nil {
+			return err
+		}
+		q.end = q.files[i].Base()/UnitSize + n
+	}
+	q.saved, q.tail = q.end, nil
+	if err := q.dropBehind(q.end); err != nil {
+		return err
+	}
+	return q.cutToPhys(q.t.cut)
+}
+
+// surely tells whether unit i of f was on the disk before the crash.
+func (q *Queue) surely(f *segment.File, i int64) (bool, error) {
+	var b [UnitSize]byte
+	if err := f.ReadAt(b[:], i*UnitSize); err != nil {
+		return false, err
+	}
+	u := At(b[:], 0)
+	return u.valid() && (u.Filler() || u.Phys < q.t.cut), nil
+}
+
+// validUnits counts the written units at the start of f: after a clean stop they are followed by zeros only.
 func (q *Queue) validUnits(f *segment.File) (int64, error) {
 	total := f.Size() / UnitSize
-	if q.t.walk {
-		return q.walkUnits(f, total)
-	}
 	var b [UnitSize]byte
 	lo, hi := int64(0), total // units below lo are valid, hi and behind are not
 	for lo < hi {

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"rmqctl/broker/store/segment"
+	"rmqctl/internal/vfs"
 )
 
 // Table is all queues of a store. Queues are found without touching the disk, except the first time a topic is asked for.
@@ -40,8 +41,12 @@ type topic struct {
 
 // Open lists the topics in dir; nothing else is read before it is needed.
 func Open(dir string, segSize int64, cache *segment.Cache) (*Table, error) {
-	t := &Table{dir: dir, segSize: segSize, cache: cache, topics: map[string]*topic{}}
-	if err := cache.FS.MkdirAll(dir, 0o755); err != nil {
+	// What a killed process made may not be on the disk yet: newDirs sees to it at the first checkpoint.
+	t := &Table{dir: dir, segSize: segSize, cache: cache, topics: map[string]*topic{}, newDirs: true}
+	if err := vfs.MakeDirs(cache.FS, dir, 0o755); err != nil {
+		return nil, err
+	}
+	if err := cache.FS.RemoveAll(dir + deleted); err != nil {
 		return nil, err
 	}
 	entries, err := cache.FS.ReadDir(dir)
@@ -233,12 +238,32 @@ func (t *Table) Delete(name string) error {
 	if tp == nil {
 		return nil
 	}
+	if err := t.moveAway(name); err != nil {
+		return err
+	}
 	for _, q := range tp.queues {
 		if err := q.remove(); err != nil {
 			return err
 		}
 	}
-	if err := t.cache.FS.RemoveAll(filepath.Join(t.dir, name)); err != nil {
+	return t.cache.FS.RemoveAll(t.dir + deleted)
+}
+
+// deleted ends the name of the directory beside ours that deleted topics go to first: a topic is there or not, never in part.
+const deleted = ".deleted"
+
+func (t *Table) moveAway(name string) error {
+	from, to := filepath.Join(t.dir, name), filepath.Join(t.dir+deleted, name)
+	if _, err := t.cache.FS.Stat(from); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err := vfs.MakeDirs(t.cache.FS, t.dir+deleted, 0o755); err != nil {
+		return err
+	}
+	if err := t.cache.FS.Rename(from, to); err != nil {
+		return err
+	}
+	if err := t.cache.FS.SyncDir(t.dir + deleted); err != nil {
 		return err
 	}
 	return t.cache.FS.SyncDir(t.dir)

@@ -5,6 +5,7 @@ package index
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -77,18 +78,32 @@ func (f *file) open() error {
 	return err
 }
 
-// create makes the file with its full length.
+// making ends the name of a file that is not finished.
+const making = ".making"
+
+// create makes the file; it gets its name when its full length is on the disk.
 func (f *file) create() error {
-	h, err := f.ix.fs.OpenFile(f.path(), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
+	if _, err := f.ix.fs.Stat(f.path()); !errors.Is(err, fs.ErrNotExist) {
+		return errors.Join(err, fs.ErrExist)
+	}
+	h, err := f.ix.fs.OpenFile(f.path()+making, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644)
 	if err != nil {
 		return err
 	}
-	if err := h.Truncate(f.ix.fileSize()); err != nil {
-		h.Close()
-		return errors.Join(err, f.ix.fs.Remove(f.path()))
+	err = h.Truncate(f.ix.fileSize())
+	if err == nil {
+		err = h.Sync()
 	}
-	f.f = h
-	return f.ix.fs.SyncDir(f.ix.dir)
+	if err = errors.Join(err, h.Close()); err == nil {
+		err = f.ix.fs.Rename(f.path()+making, f.path())
+	}
+	if err != nil {
+		return errors.Join(err, f.ix.fs.Remove(f.path()+making))
+	}
+	if err := f.ix.fs.SyncDir(f.ix.dir); err != nil {
+		return err
+	}
+	return f.open()
 }
 
 func (f *file) close() {

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"sort"
+	"strings"
 	"sync"
 	"time"
 
@@ -35,7 +36,7 @@ type Index struct {
 // out: they can be rebuilt from nothing, so they must not keep a broker from starting.
 func Open(fsys vfs.FS, dir string, slots, entries int32) (x *Index, aside []error, err error) {
 	x = &Index{fs: fsys, dir: dir, slots: slots, entries: entries}
-	if err := fsys.MkdirAll(dir, 0o755); err != nil {
+	if err := vfs.MakeDirs(fsys, dir, 0o755); err != nil {
 		return nil, nil, err
 	}
 	list, err := fsys.ReadDir(dir)
@@ -43,6 +44,12 @@ func Open(fsys vfs.FS, dir string, slots, entries int32) (x *Index, aside []erro
 		return nil, nil, err
 	}
 	for _, e := range list {
+		if strings.HasSuffix(e.Name(), making) {
+			if err := fsys.Remove(filepath.Join(dir, e.Name())); err != nil {
+				return nil, nil, err
+			}
+			continue
+		}
 		if len(e.Name()) != 17 || e.IsDir() {
 			continue
 		}

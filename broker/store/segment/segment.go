@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"sort"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -76,6 +77,34 @@ func (c *Cache) Create(dir string, base, size int64) (*File, error) {
 	c.touch(s)
 	return s, nil
 }
+
+// CreateDurable makes a new segment that has its full length whenever it has its name, and survives a power cut: it gets the
+// name only when its length is on the disk.
+func (c *Cache) CreateDurable(dir string, base, size int64) (*File, error) {
+	s := c.Known(dir, base, size)
+	f, err := c.FS.OpenFile(s.path+making, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	err = f.Truncate(size)
+	if err == nil {
+		err = f.Sync()
+	}
+	err = errors.Join(err, f.Close())
+	if err == nil {
+		err = c.FS.Rename(s.path+making, s.path)
+	}
+	if err == nil {
+		err = c.FS.SyncDir(dir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("make segment %s: %w", s.path, err)
+	}
+	return s, nil
+}
+
+// making ends the name of a segment that is not finished.
+const making = ".making"
 
 // Base is the logical offset of the first byte; Size the length; Path the file's name.
 func (s *File) Base() int64  { return s.base }
@@ -195,6 +224,19 @@ func (s *File) WriteAt(p []byte, off int64) error {
 	return nil
 }
 
+// Fill writes zeros, where nothing but zeros is, to position off and waits until the disk has taken them.
+func (s *File) Fill(zeros []byte, off int64) error {
+	if err := s.WriteAt(zeros, off); err != nil {
+		return err
+	}
+	f, err := s.acquire()
+	if err != nil {
+		return err
+	}
+	defer s.release()
+	return vfs.WriteBack(f, off, int64(len(zeros)))
+}
+
 // Sync puts everything written before the call on the disk.
 func (s *File) Sync() error {
 	f, err := s.acquire()
@@ -208,7 +250,7 @@ func (s *File) Sync() error {
 	return nil
 }
 
-// Cut makes everything from position at read as zeros. Old bytes behind the end of the log must not be taken for records
+// Cut makes everything from position at read as zeros, after a power cut too. Old bytes behind the end of the log must not be taken for records
 // after the next crash.
 func (s *File) Cut(at int64) error {
 	f, err := s.acquire()
@@ -219,7 +261,27 @@ func (s *File) Cut(at int64) error {
 	if err := f.Zero(at, s.size-at); err != nil {
 		return fmt.Errorf("cut %s at %d: %w", s.path, at, err)
 	}
+	if err := f.Sync(); err != nil {
+		return fmt.Errorf("cut %s at %d: %w", s.path, at, err)
+	}
 	return nil
+}
+
+// CutIfNeeded is Cut unless everything from position at reads as zeros already.
+func (s *File) CutIfNeeded(at int64) error {
+	f, err := s.acquire()
+	if err != nil {
+		return err
+	}
+	data, err := vfs.HasData(f, at, s.size)
+	s.release()
+	if err != nil {
+		return fmt.Errorf("look behind %d of %s: %w", at, s.path, err)
+	}
+	if !data {
+		return nil
+	}
+	return s.Cut(at)
 }
 
 // ModTime is when the file was last written.
@@ -283,8 +345,8 @@ func (s *File) forget() {
 }
 
 // grow gives short files their length, when it is clear what that is.
-func (c *Cache) grow(files []*File, lengths map[int64]int64, size int64) error {
-	sure := false
+func (c *Cache) grow(files []*File, lengths map[int64]int64, size int64, unsynced bool) error {
+	sure := unsynced
 	for _, n := range lengths {
 		sure = sure || n == size
 	}
@@ -300,7 +362,7 @@ func (c *Cache) grow(files []*File, lengths map[int64]int64, size int64) error {
 		if err := f.grow(); err != nil {
 			return err
 		}
-		if tell := c.Short; tell != nil && (n > 0 || !last) {
+		if tell := c.Short; tell != nil && !unsynced && (n > 0 || !last) {
 			tell(f.path, n)
 		}
 	}
@@ -323,6 +385,17 @@ var ErrLength = errors.New("segment: unexpected file length")
 // file that is empty (a crash between creation and growth) is grown, and so is one that is too short beside one of the right
 // length: what it has lost reads as zeros. Any other length is ErrLength.
 func (c *Cache) List(dir string, size int64) (files []*File, strangers []string, err error) {
+	return c.list(dir, size, false)
+}
+
+// ListUnsynced is List after a crash, for files that were not synced when they were made: a short one has its full length
+// coming to it, and nobody is told.
+func (c *Cache) ListUnsynced(dir string, size int64) (files []*File, err error) {
+	files, _, err = c.list(dir, size, true)
+	return files, err
+}
+
+func (c *Cache) list(dir string, size int64, unsynced bool) (files []*File, strangers []string, err error) {
 	entries, err := c.FS.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, nil
@@ -332,6 +405,12 @@ func (c *Cache) List(dir string, size int64) (files []*File, strangers []string,
 	}
 	lengths := map[int64]int64{}
 	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), making) {
+			if err := c.FS.Remove(filepath.Join(dir, e.Name())); err != nil {
+				return nil, nil, err
+			}
+			continue
+		}
 		base, perr := strconv.ParseInt(e.Name(), 10, 64)
 		if e.IsDir() || perr != nil || base < 0 || e.Name() != Name(base) {
 			strangers = append(strangers, e.Name())
@@ -345,7 +424,7 @@ func (c *Cache) List(dir string, size int64) (files []*File, strangers []string,
 		files = append(files, c.Known(dir, base, size))
 	}
 	sort.Slice(files, func(i, j int) bool { return files[i].base < files[j].base })
-	if err := c.grow(files, lengths, size); err != nil {
+	if err := c.grow(files, lengths, size, unsynced); err != nil {
 		return nil, nil, err
 	}
 	return files, strangers, nil

@@ -1,0 +1,121 @@
+package torture
+
+// The switch between a store and its disk.
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+
+	"rmqctl/internal/vfs"
+)
+
+var errOff = errors.New("the power is off")
+
+// moment says when the power goes off: before, in or after the chosen operation.
+type moment int
+
+const (
+	before moment = iota
+	within        // a write gets a part of its bytes into the file; other operations: before
+	after
+)
+
+// power is a disk that can be switched off. Operations that change the disk are counted; at number at it goes off, and from
+// then on nothing works.
+type power struct {
+	disk *vfs.Mem
+	fs   *vfs.Fault
+
+	mu      sync.Mutex // guards all below
+	rng     *rand.Rand
+	n       int
+	at      int // 0: never
+	when    moment
+	off     bool
+	cutOp   vfs.Op
+	restful float64 // chance of a WriteBack before an operation
+	trace   func(string)
+	edges   func(n int, op vfs.Op, when moment) // is told of every operation, twice
+}
+
+func newPower(disk *vfs.Mem, rng *rand.Rand) *power {
+	p := &power{disk: disk, rng: rng}
+	p.fs = &vfs.Fault{FS: disk, Before: p.before, After: p.after}
+	return p
+}
+
+func changes(op vfs.Op) bool {
+	switch op.Kind {
+	case "read", "open", "readdir", "usage", "lock":
+		return false
+	}
+	return true
+}
+
+func (p *power) before(op vfs.Op) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.off {
+		return errOff
+	}
+	if !changes(op) {
+		return nil
+	}
+	p.n++
+	if p.trace != nil {
+		p.trace(fmt.Sprintf("%4d %-8s %s %d+%d", p.n, op.Kind, op.Name, op.Off, op.Len))
+	}
+	if p.restful > 0 && p.rng.Float64() < p.restful {
+		p.disk.WriteBack(p.rng, vfs.AnyCut(p.rng))
+	}
+	if p.edges != nil {
+		p.edges(p.n, op, before)
+	}
+	if p.n != p.at || p.when == after {
+		return nil
+	}
+	p.goOff(op)
+	if p.when == within && op.Kind == "write" && op.Len > 1 {
+		return &vfs.Short{N: 1 + p.rng.IntN(op.Len-1), Err: errOff}
+	}
+	return errOff
+}
+
+func (p *power) after(op vfs.Op) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.edges != nil && changes(op) {
+		p.edges(p.n, op, after)
+	}
+	if !p.off && p.at > 0 && p.n == p.at && p.when == after && changes(op) {
+		p.goOff(op)
+	}
+	if p.off {
+		return errOff
+	}
+	return nil
+}
+
+func (p *power) goOff(op vfs.Op) {
+	p.off, p.cutOp = true, op
+	if p.trace != nil {
+		p.trace(fmt.Sprintf("     power off, %d", p.when))
+	}
+}
+
+// switchOff is a cut between two operations.
+func (p *power) switchOff() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.off {
+		p.goOff(vfs.Op{})
+	}
+}
+
+func (p *power) isOff() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.off
+}
