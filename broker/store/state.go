@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"sync/atomic"
+
+	"rmqctl/internal/vfs"
 )
 
 type state struct {
@@ -59,6 +61,16 @@ func (st *state) room(s *Store) {
 	if st.noRoom.Swap(nil) != nil {
 		s.log.Info("store takes messages again: there is room on the disk")
 	}
+}
+
+// unlessFull lets a start go on without what could not be written for want of room: it is written later, and the next start
+// recovers again if need be. Messages are refused meanwhile.
+func (s *Store) unlessFull(err error) error {
+	if vfs.IsNoSpace(err) {
+		s.state.full(s, err)
+		return nil
+	}
+	return err
 }
 
 // markRunning makes the abort file: whoever finds it at start knows that the store was not closed.
