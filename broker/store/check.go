@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
+	"slices"
 
 	"rmqctl/broker/store/consumequeue"
 	"rmqctl/internal/message"
@@ -20,7 +22,10 @@ func (s *Store) Check() []string {
 	if s.clog.Flushed() > s.clog.Written() {
 		say("flushed %d is beyond written %d", s.clog.Flushed(), s.clog.Written())
 	}
-	ends := s.checkRecords(say)
+	ends, units := s.checkRecords(say)
+	for _, key := range slices.Sorted(maps.Keys(units)) {
+		wrong = append(wrong, units[key]...)
+	}
 	for _, topic := range s.Topics() {
 		for _, id := range s.Queues(topic) {
 			s.checkQueue(topic, id, ends, say)
@@ -29,22 +34,23 @@ func (s *Store) Check() []string {
 	return wrong
 }
 
-// checkRecords walks over the log and looks for every record's unit and keys.
-func (s *Store) checkRecords(say func(string, ...any)) map[string]int64 {
-	ends := map[string]int64{}
+// checkRecords walks over the log and looks for every record's unit and keys. What is wrong with units comes by queue: a
+// record with offset 0 voids all before it, for then the topic was deleted and made anew.
+func (s *Store) checkRecords(say func(string, ...any)) (ends map[string]int64, units map[string][]string) {
+	ends, units = map[string]int64{}, map[string][]string{}
 	w := &walker{read: s.read, segment: s.o.SegmentSize, limit: s.clog.Written(), block: 1 << 20, crc: true}
 	for at := s.clog.Min(); at < w.limit; {
 		var r message.Record
 		n, bad, err := w.record(at, &r)
 		if errors.Is(err, errEnd) {
-			return ends
+			return ends, units
 		}
 		if err != nil || bad {
 			say("log at %d: %v", at, err)
 			next, found, rerr := w.resync(at, s.o.SegmentSize)
 			if rerr != nil {
 				say("log at %d: %v", at, rerr)
-				return ends
+				return ends, units
 			}
 			if !found {
 				next = s.clog.Base(at) + s.o.SegmentSize
@@ -53,24 +59,31 @@ func (s *Store) checkRecords(say func(string, ...any)) map[string]int64 {
 			continue
 		}
 		if r.Size > 0 && hasQueue(r.SysFlag) {
-			s.checkRecord(&r, say)
-			ends[fmt.Sprint(string(r.Topic), "/", r.QueueID)] = at + n
+			key := fmt.Sprint(string(r.Topic), "/", r.QueueID)
+			if r.QueueOffset == 0 {
+				delete(units, key)
+			}
+			if wrong := s.checkRecord(&r); wrong != "" {
+				units[key] = append(units[key], wrong)
+			}
+			ends[key] = at + n
 		}
 		at += n
 	}
-	return ends
+	return ends, units
 }
 
-func (s *Store) checkRecord(r *message.Record, say func(string, ...any)) {
+func (s *Store) checkRecord(r *message.Record) string {
 	q := s.table.Get(string(r.Topic), r.QueueID)
 	if q == nil {
-		return // deleted topic
+		return "" // deleted topic
 	}
 	want := consumequeue.Unit{Phys: r.PhysicalOffset, Size: r.Size, Tags: s.tagsCode(r, propsOf(r.Properties))}
 	u, ok := s.unit(q, r.QueueOffset)
 	if (!ok || u != want) && (!ok || u.Phys < want.Phys) { // a newer one: the topic was made anew
-		say("record at %d: %s/%d has %+v at %d, want %+v", r.PhysicalOffset, r.Topic, r.QueueID, u, r.QueueOffset, want)
+		return fmt.Sprintf("record at %d: %s/%d has %+v at %d, want %+v", r.PhysicalOffset, r.Topic, r.QueueID, u, r.QueueOffset, want)
 	}
+	return ""
 }
 
 // checkQueue looks whether units grow and none points beyond the log.

@@ -49,6 +49,8 @@ type Store struct {
 	keys   []index.Put // of the round that is published
 	state  state
 	raw    rawAppender
+	ends   endsFile
+	healer healer
 	clean  cleaner
 
 	lastStored int64 // guarded by mu: store timestamp of the newest published record
@@ -59,7 +61,7 @@ type Store struct {
 	wg      sync.WaitGroup
 	started bool
 	ckMu    sync.Mutex // one checkpoint at a time
-	waits   sync.Pool // of *wait
+	waits   sync.Pool  // of *wait
 	ck      checkpointFile
 	vouched int64 // recovery: the log was surely on the disk below; -1: nobody knows
 }
@@ -211,6 +213,7 @@ func (s *Store) Close() error {
 	var err error
 	if started {
 		s.clog.Close() // deletes the segment made ahead; the rest is opened again for the flush
+		s.ends.now()
 		if err = s.Checkpoint(); err == nil {
 			err = s.markStopped()
 		}

@@ -101,8 +101,11 @@ func MakeDirs(fsys FS, dir string, perm fs.FileMode) error {
 
 // HasData tells whether any byte of [from, to) is not zero. Holes are skipped where the file system knows them.
 func HasData(f File, from, to int64) (bool, error) {
-	holes, _ := f.(interface{ NextData(off int64) (int64, error) })
+	holes, _ := f.(interface {
+		NextData(off int64) (int64, error)
+	})
 	b := make([]byte, min(64<<10, max(to-from, 0)))
+	step := int64(4 << 10) // grows: reading a hole fills memory with zeros
 	for from < to {
 		if holes != nil {
 			at, err := holes.NextData(from)
@@ -113,7 +116,8 @@ func HasData(f File, from, to int64) (bool, error) {
 				break
 			}
 		}
-		n, err := f.ReadAt(b[:min(int64(len(b)), to-from)], from)
+		n, err := f.ReadAt(b[:min(int64(len(b)), to-from, step-from%step)], from)
+		step = min(2*step, int64(len(b)))
 		if len(bytes.TrimLeft(b[:n], "\x00")) > 0 {
 			return true, nil
 		}
