@@ -143,7 +143,7 @@ func (g *Stage) Put() {
 
 // takeLocked gives all of g its places and offsets, and encodes it.
 func (s *Store) takeLocked(g *Stage) {
-	now := s.now().UnixMilli()
+	now, before := s.now().UnixMilli(), s.open.cost
 	for i := range g.items {
 		it := &g.items[i]
 		if it.err = s.enterLocked(it.rec.queue); it.err != nil {
@@ -159,6 +159,7 @@ func (s *Store) takeLocked(g *Stage) {
 		}
 		s.recordLocked(&it.m, &it.rec, it.size, now)
 	}
+	s.slow.held.Add(s.open.cost - before)
 }
 
 func (g *Stage) tellRefused() {
