@@ -2,8 +2,6 @@ package store
 
 // Filling blocks ahead of the log's end with zeros, in SYNC_FLUSH only (commitlog/fill.go says what for).
 
-import "rmqctl/broker/store/commitlog"
-
 // fillLoop sleeps until appends have come near the end of what is filled.
 func (s *Store) fillLoop() {
 	for {
@@ -12,11 +10,15 @@ func (s *Store) fillLoop() {
 			return
 		case <-s.clog.FillWanted():
 		}
-		for s.roomToFill() && s.clog.FillSome() {
+		for s.roomToFill() {
+			pause := s.clog.FillSome()
+			if pause == 0 {
+				break
+			}
 			select {
 			case <-s.stop:
 				return
-			case <-s.o.Clock.After(commitlog.FillPace):
+			case <-s.o.Clock.After(pause):
 			}
 		}
 	}

@@ -19,8 +19,12 @@ import (
 	"rmqctl/broker/store/segment"
 )
 
-// FillPace is the pause after each slice: about 60 MB/s.
-const FillPace = 4 * time.Millisecond
+// Pauses of the filler: after a slice, which makes about 60 MB/s; and while the log grows faster than that. Then zeros would
+// not stay ahead of it, cost as much as a tenth of a put, and matter little: a flush is shared by hundreds of messages.
+const (
+	fillPace = 4 * time.Millisecond
+	fillRest = 250 * time.Millisecond
+)
 
 // smallestFilled: segments below are those of tests and toys.
 const smallestFilled = 64 << 20
@@ -36,6 +40,8 @@ type filler struct {
 	mu     sync.Mutex   // held while a slice is written
 	at     atomic.Int64 // start of that slice
 	failed atomic.Bool  // the disk refuses: leave it alone until the next start
+	seen   int64        // reach at the last look; guarded by mu
+	rested bool         // the last look was after a rest; guarded by mu
 	zeros  []byte
 }
 
@@ -76,26 +82,34 @@ func (f *filler) restart(off int64) {
 	f.done.Store(0)
 }
 
-// FillSome writes one slice of zeros. It tells whether there may be more to do.
-func (l *Log) FillSome() bool {
+// FillSome writes one slice of zeros and tells how long to pause before the next; 0: until FillWanted says so.
+func (l *Log) FillSome() time.Duration {
 	f := &l.fill
 	if !f.on.Load() {
-		return false
+		return 0
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	from := max(f.done.Load(), (f.reach.Load()+f.margin+f.slice-1)/f.slice*f.slice)
-	if from >= f.reach.Load()+f.window {
-		return false
+	reach := f.reach.Load()
+	moved := reach - f.seen
+	if f.seen = reach; moved > f.slice {
+		if f.rested = !f.rested; f.rested {
+			return fillRest
+		}
+		return fillPace // to see how fast it is now
+	}
+	from := max(f.done.Load(), (reach+f.margin+f.slice-1)/f.slice*f.slice)
+	if from >= reach+f.window {
+		return 0
 	}
 	s := l.find(from)
 	if s == nil {
-		return false // the next segment is made when this one is half full
+		return 0 // the next segment is made when this one is half full
 	}
 	f.at.Store(from)
 	defer f.at.Store(nowhere)
 	if f.reach.Load() > from {
-		return true
+		return fillPace
 	}
 	if f.zeros == nil {
 		f.zeros = make([]byte, f.slice)
@@ -106,8 +120,8 @@ func (l *Log) FillSome() bool {
 			f.failed.Store(true)
 			f.on.Store(false)
 		}
-		return false
+		return 0
 	}
 	f.done.Store(from + n)
-	return true
+	return fillPace
 }

@@ -41,7 +41,7 @@ func TestFillingGoesAWindowAheadAndThenStops(t *testing.T) {
 		t.Fatal("the first write does not wake the filler")
 	}
 	n := 0
-	for l.FillSome() {
+	for l.FillSome() > 0 {
 		n++
 	}
 	if done := l.fill.done.Load(); done < 300+8192 || done > 300+8192+512 || n == 0 {
@@ -55,6 +55,21 @@ func TestFillingGoesAWindowAheadAndThenStops(t *testing.T) {
 	}
 }
 
+func TestALogThatGrowsFasterIsLeftAlone(t *testing.T) {
+	l := filling(t, vfs.NewMem(), 64<<10)
+	defer l.Close()
+	for off := int64(0); off < 32<<10; off += 1024 { // two slices for each look
+		put(t, l, off, make([]byte, 1024))
+		if l.FillSome() == 0 || l.fill.done.Load() != 0 {
+			t.Fatalf("filled up to %d at %d", l.fill.done.Load(), off)
+		}
+	}
+	put(t, l, 32<<10, []byte("x")) // slow again
+	if l.FillSome() == 0 || l.fill.done.Load() == 0 {
+		t.Fatal("not filled although there was time")
+	}
+}
+
 func TestAFullDiskEndsFillingAndNotTheLog(t *testing.T) {
 	m := vfs.NewMem()
 	l := filling(t, &vfs.Fault{FS: m, Before: func(op vfs.Op) error {
@@ -65,7 +80,7 @@ func TestAFullDiskEndsFillingAndNotTheLog(t *testing.T) {
 	}}, 64<<10)
 	defer l.Close()
 	put(t, l, 0, []byte("x"))
-	if l.FillSome() || l.fill.on.Load() {
+	if l.FillSome() != 0 || l.fill.on.Load() {
 		t.Fatal("filling goes on")
 	}
 	put(t, l, 1, []byte("y"))
