@@ -1,0 +1,96 @@
+package mutants
+
+// guard is a test that must fail on a mutant and pass without it.
+type guard struct {
+	pkg  string
+	run  string
+	args []string
+}
+
+var (
+	// powerCuts plays seeds of kills and power cuts against the store alone.
+	powerCuts = guard{"./broker/store/torture", "^TestSeeds$", []string{"-seeds=300"}}
+)
+
+func unit(pkg, run string) guard { return guard{pkg, run, nil} }
+
+type mutant struct {
+	name     string // what a programmer did
+	file     string
+	old, new string
+	caught   guard
+}
+
+var mutants = []mutant{
+	{"the log is never fsynced", "broker/store/commitlog/commit.go",
+		"if err := s.Sync(); err != nil", "if err := error(nil); err != nil", powerCuts},
+
+	{"SYNC_FLUSH is answered without a flush", "broker/store/round.go",
+		"if s.tune.Load().SyncFlush {", "if false {", powerCuts},
+
+	{"puts are answered before they are written", "broker/store/round.go",
+		"	err := s.writeRound(r, end)\n", `	s.tell(r, nil)
+	for i := range r.recs {
+		r.recs[i].done = nil
+	}
+	err := s.writeRound(r, end)
+`, powerCuts},
+
+	{"messages are served before they are flushed (#8239)", "broker/store/commitlog/commit.go",
+		"	if err := l.sync(l.Flushed(), end); err != nil {\n		return err\n	}\n	l.Advance(end)\n",
+		"	l.Advance(end)\n	if err := l.sync(l.Flushed(), end); err != nil {\n		return err\n	}\n", unit("./broker/store", "TestReadersSeeOnlyWhatIsFlushed")},
+
+	{"a failed fsync is forgotten", "broker/store/flush.go",
+		"		s.flush.failed.CompareAndSwap(nil, &err)\n		s.fail(err)\n", "", unit("./broker/store", "TestFailedFlushIsFinal")},
+
+	{"checksums are not looked at", "internal/message/record.go",
+		"if o.CheckCRC && BodyCRC(r.Body) != r.BodyCRC {", "if false {", unit("./broker/store", "TestScripts")},
+
+	{"recovery does not check what it reads", "broker/store/recover.go",
+		"block: 1 << 20, crc: true}", "block: 1 << 20}", powerCuts},
+
+	{"a cut is not written through", "broker/store/segment/segment.go",
+		"	if err := f.Zero(at, s.size-at); err != nil {\n		return fmt.Errorf(\"cut", "	if err := error(nil); err != nil {\n		return fmt.Errorf(\"cut", powerCuts},
+
+	{"a cut is not fsynced (#10666)", "broker/store/segment/segment.go",
+		"	if err := f.Sync(); err != nil {\n		return fmt.Errorf(\"cut", "	if err := error(nil); err != nil {\n		return fmt.Errorf(\"cut", powerCuts},
+
+	{"what lies behind the end stays after a crash", "broker/store/recover.go",
+		"if cut || crashed { //", "if cut { //", powerCuts},
+
+	{"queue offsets jump by two now and then", "broker/store/appender.go",
+		"		q.Next++\n", "		q.Next++\n		if q.Next%64 == 0 {\n			q.Next++\n		}\n", powerCuts},
+
+	{"two messages get one queue offset (#7689)", "broker/store/appender.go",
+		"		q.Next++\n", "		if q.Next++; q.Next%64 == 0 {\n			q.Next--\n		}\n", powerCuts},
+
+	{"a round that failed leaves its bytes", "broker/store/round.go",
+		"if cerr := s.clog.Cut(s.end, nil); cerr != nil {", "if cerr := error(nil); cerr != nil {", unit("./broker/store", "TestAFailedWriteLeavesNoPartOfAFrame")},
+
+	{"a full disk is final", "broker/store/round.go",
+		"if vfs.IsNoSpace(err) {", "if vfs.IsNoSpace(err) && false {", unit("./broker/store", "TestFullDiskRefusesAndResumes")},
+
+	{"a table is renamed before it is fsynced (#9705)", "internal/vfs/vfs.go",
+		"		err = f.Sync()\n", "", unit("./internal/vfs", ".")},
+
+	{"a renamed table's directory is not fsynced", "internal/vfs/vfs.go",
+		"	return fsys.SyncDir(filepath.Dir(name))\n}\n\nfunc writeSynced", "	return nil\n}\n\nfunc writeSynced", unit("./internal/vfs", ".")},
+
+	{"the checkpoint is written before the queues", "broker/store/flush.go",
+		"	if err := s.table.Save(0, true); err != nil {\n		return err\n	}\n", "", powerCuts},
+
+	{"the checkpoint is written before the log", "broker/store/flush.go",
+		"	c := s.visible()\n	if err := s.Flush(); err != nil {\n		return err\n	}\n", "	c := s.visible()\n", powerCuts},
+
+	{"the checkpoint takes a record that is not in its queue", "broker/store/recover.go",
+		"return ck.safe, true, nil", "return ck.lastRecord + 1, true, nil", powerCuts},
+
+	{"queues are not restored (#467)", "broker/store/restore.go",
+		"	if hasQueue(r.SysFlag) {\n		if err := s.restoreUnit", "	if false {\n		if err := s.restoreUnit", powerCuts},
+
+	{"the index is not restored (#8007)", "broker/store/restore.go",
+		"if s.index != nil && r.SysFlag&", "if false && r.SysFlag&", unit("./broker/store", ".")},
+
+	{"a clock that is set makes files old", "internal/clock/steady.go",
+		"func MonoOf(t time.Time) time.Duration { return t.Sub(begin) }", "func MonoOf(t time.Time) time.Duration { return t.Round(0).Sub(begin.Round(0)) }", unit("./broker/store", "TestAClockThatIsSetDeletesNothing")},
+}
