@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io/fs"
 	"path/filepath"
+	"runtime"
 	"sort"
 	"strconv"
 	"sync"
@@ -21,8 +22,9 @@ type Table struct {
 	dir     string
 	segSize int64
 	cache   *segment.Cache
-	cut     int64 // at loading, units of records beyond are dropped
-	walk    bool  // at loading, trust no file to be zero behind its end
+	whole   vfs.Whole // nil: files are synced one by one
+	cut     int64     // at loading, units of records beyond are dropped
+	walk    bool      // at loading, trust no file to be zero behind its end
 
 	mu     sync.RWMutex // guards topics and every topic's queues
 	topics map[string]*topic
@@ -49,6 +51,10 @@ func Open(dir string, segSize int64, cache *segment.Cache) (*Table, error) {
 	if err := cache.FS.RemoveAll(dir + deleted); err != nil {
 		return nil, err
 	}
+	var err error
+	if t.whole, err = vfs.OpenWhole(cache.FS, dir); err != nil {
+		return nil, err
+	}
 	entries, err := cache.FS.ReadDir(dir)
 	if err != nil {
 		return nil, err
@@ -68,14 +74,19 @@ func (t *Table) Limit(cut int64, walk bool) error {
 	if !walk {
 		return nil
 	}
+	var g errgroup.Group
+	g.SetLimit(2 * runtime.GOMAXPROCS(0)) // they wait for the disk more than they work
 	for _, name := range t.Topics() {
-		for _, id := range t.Queues(name) {
-			if _, err := t.Get(name, id).End(); err != nil {
-				return err
+		g.Go(func() error {
+			for _, id := range t.Queues(name) {
+				if _, err := t.Get(name, id).End(); err != nil {
+					return err
+				}
 			}
-		}
+			return nil
+		})
 	}
-	return nil
+	return g.Wait()
 }
 
 // CutFrom drops every unit whose record does not end at or below phys, in all queues.
@@ -316,6 +327,9 @@ func (t *Table) SaveTopic(name string) error {
 // syncAll syncs the files of list, several at a time: a journalling file system commits for all of them at once. Then the
 // directories, each once.
 func (t *Table) syncAll(list []*Queue) error {
+	if t.whole != nil && len(list) > manyQueues {
+		return t.syncWhole(list)
+	}
 	var mu sync.Mutex // guards parents
 	parents := map[string]bool{}
 	var g errgroup.Group
@@ -332,6 +346,11 @@ func (t *Table) syncAll(list []*Queue) error {
 		})
 	}
 	err := g.Wait()
+	if len(parents) > 0 { // the topics' directories may be as new as those of the queues
+		t.mu.Lock()
+		t.newDirs = true
+		t.mu.Unlock()
+	}
 	for dir := range parents {
 		if e := t.cache.FS.SyncDir(dir); e != nil && !errors.Is(e, fs.ErrNotExist) {
 			t.mu.Lock()
@@ -345,6 +364,37 @@ func (t *Table) syncAll(list []*Queue) error {
 		return err
 	}
 	return t.syncDir()
+}
+
+// manyQueues: beyond so many one sync of the whole file system is cheaper, though it writes what others have left there.
+const manyQueues = 500
+
+func (t *Table) syncWhole(list []*Queue) error {
+	type debt struct {
+		files  []*segment.File
+		newDir bool
+	}
+	debts := make([]debt, len(list))
+	for i, q := range list {
+		q.mu.Lock()
+		debts[i] = debt{q.unsync, q.newDir}
+		q.unsync, q.newDir = nil, false
+		q.mu.Unlock()
+	}
+	t.mu.Lock()
+	newDirs, owed := t.newDirs, t.oweDirs
+	t.newDirs, t.oweDirs = false, nil
+	t.mu.Unlock()
+	err := t.whole.Sync()
+	if err != nil {
+		for i, q := range list {
+			q.owe(debts[i].files, debts[i].newDir)
+		}
+		t.mu.Lock()
+		t.newDirs, t.oweDirs = t.newDirs || newDirs, append(t.oweDirs, owed...)
+		t.mu.Unlock()
+	}
+	return err
 }
 
 // keepDirty puts q back on the list unless all of it is on the disk.
@@ -405,6 +455,9 @@ func (t *Table) RemoveBefore(logMin int64, found func(file string)) error {
 
 // Close gives all descriptors back.
 func (t *Table) Close() {
+	if t.whole != nil {
+		t.whole.Close()
+	}
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	for _, tp := range t.topics {
