@@ -214,6 +214,9 @@ func (p *BrokerAdmin) storeNumbers(t map[string]string) {
 	t["putMessageFailedTimes"], t["putMessageEntireTimeMax"], t["getMessageEntireTimeMax"] = "0", "0", "0"
 	t["putMessageDistributeTime"] = ""
 	t["EndTransactionQueueSize"], t["EndTransactionThreadPoolQueueCapacity"] = "0", "0"
+	if err := p.Store.Writable(); err != nil {
+		t["storeTakesNoMessages"] = err.Error() // ours: absent while all is well
+	}
 	t["earliestMessageTimeStamp"] = fmt.Sprint(p.earliest(s.MinPhysical))
 	for key, dir := range map[string]string{"commitLogDiskRatio": cfg.StorePathCommitLog, "consumeQueueDiskRatio": cfg.StorePathConsumeQueue} {
 		total, free, err := p.FS.DiskUsage(dir)

@@ -49,6 +49,7 @@ type MemberStatus struct {
 	DiskRatio    float64       `json:"diskRatio"`
 	Uptime       time.Duration `json:"uptimeNanos"`
 	RegisteredAt int           `json:"registeredAt"` // name servers that know it
+	Refuses      string        `json:"takesNoMessages,omitempty"` // why; the broker answers, and is read from
 	Err          string        `json:"error,omitempty"`
 	// Runtime is everything the broker said (GET_BROKER_RUNTIME_INFO).
 	Runtime map[string]string `json:"-"`
@@ -154,6 +155,7 @@ func (c *Client) look(ctx context.Context, m *MemberStatus) {
 		m.OutTPS = FirstNumber(kv["getTransferredTps"])
 	}
 	m.MaxOffset, _ = strconv.ParseInt(kv["commitLogMaxOffset"], 10, 64)
+	m.Refuses = kv["storeTakesNoMessages"]
 	m.DiskRatio = FirstNumber(kv["commitLogDiskRatio"])
 	if ms, err := strconv.ParseInt(kv["bootTimestamp"], 10, 64); err == nil && ms > 0 {
 		m.Uptime = time.Since(time.UnixMilli(ms)).Round(time.Second)
@@ -192,6 +194,8 @@ func (s *ClusterStatus) Healthy() (bool, []string) {
 			switch {
 			case m.Err != "":
 				why = append(why, fmt.Sprintf("broker %s[%d] %s: %s", g.Name, m.ID, m.Addr, m.Err))
+			case m.Refuses != "":
+				why = append(why, fmt.Sprintf("broker %s[%d] %s takes no messages: %s", g.Name, m.ID, m.Addr, m.Refuses))
 			case m.RegisteredAt < len(s.NameServers):
 				why = append(why, fmt.Sprintf("broker %s[%d] %s is registered at %d of %d name servers", g.Name, m.ID, m.Addr, m.RegisteredAt, len(s.NameServers)))
 			}
