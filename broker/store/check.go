@@ -78,6 +78,9 @@ func (s *Store) checkRecord(r *message.Record) string {
 	if q == nil {
 		return "" // deleted topic
 	}
+	if end, err := q.End(); err == nil && end == 0 {
+		return "" // deleted, and what was made anew is gone
+	}
 	want := consumequeue.Unit{Phys: r.PhysicalOffset, Size: r.Size, Tags: s.tagsCode(r, propsOf(r.Properties))}
 	u, ok := s.unit(q, r.QueueOffset)
 	if (!ok || u != want) && (!ok || u.Phys < want.Phys) { // a newer one: the topic was made anew

@@ -224,6 +224,29 @@ func (f *checkpointFile) lower(off int64, c checkpoint) error {
 	return f.write(c)
 }
 
+// replace is write for recovery, which begins at c.safe: neither RocketMQ's times nor the mark change. A c that is not
+// exact takes back what our part says.
+func (f *checkpointFile) replace(c checkpoint) error {
+	if c.exact {
+		return f.write(c)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	file, err := f.fs.OpenFile(f.name, os.O_RDWR, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	if err := file.Zero(markAt, checkpointSize-markAt); err != nil {
+		return err
+	}
+	f.last, f.flushed = c, -1
+	return file.Sync()
+}
+
 // promises tells whether the file vouches for anything at or behind off.
 func (f *checkpointFile) promises(off int64) bool {
 	f.mu.Lock()

@@ -72,7 +72,7 @@ func (s *Store) stumble(w *walker, at, safe int64, why error) (int64, error) {
 		}
 	}
 	switch {
-	case at == segs[0].Base() && found && errors.Is(why, errNothing):
+	case at == segs[0].Base() && found && errors.Is(why, errNothing) && (s.vouched < 0 || at < s.vouched):
 		return behind, nil
 	case at < max(safe, s.vouched) || later && s.vouched < 0:
 		to := next

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"rmqctl/broker/store/consumequeue"
 	"rmqctl/internal/message"
 )
 
@@ -276,6 +277,11 @@ func (s *Store) Checkpoint() error {
 	if err := s.flush.failure(); err != nil {
 		return err
 	}
+	var ends []consumequeue.Past
+	due := s.ends.due(s.now())
+	if due { // before anything is put on the disk: all of it will be
+		ends = s.table.Ends()
+	}
 	c := s.visible()
 	if err := s.Flush(); err != nil {
 		return err
@@ -288,19 +294,19 @@ func (s *Store) Checkpoint() error {
 			return err
 		}
 	}
-	if c == s.ck.last { // only who holds ckMu writes it
-		return nil
+	if c != s.ck.last { // only who holds ckMu writes it
+		if err := s.ck.write(c); err != nil {
+			return fmt.Errorf("checkpoint: %w", err)
+		}
 	}
-	if err := s.ck.write(c); err != nil {
-		return fmt.Errorf("checkpoint: %w", err)
+	if due {
+		return s.saveEnds(ends, c.safe)
 	}
 	return nil
 }
 
 // visible is the checkpoint for everything that is published at this moment.
 func (s *Store) visible() checkpoint {
-	s.raw.mu.Lock()
-	defer s.raw.mu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	at := s.lastStored

@@ -57,7 +57,9 @@ func (s *Store) AppendRaw(off int64, b []byte) error {
 	}
 	defer s.letGo()
 	if s.end == 0 && s.clog.Written() == 0 && off > 0 {
-		s.beginAt(off)
+		if err := s.beginAt(off); err != nil {
+			return err
+		}
 	}
 	if off != s.end {
 		return fmt.Errorf("%w: %d after %d", ErrNotNext, off, s.end)
@@ -113,12 +115,20 @@ func (s *Store) letGo() {
 	s.mu.Unlock()
 }
 
-func (s *Store) beginAt(off int64) {
+// beginAt lets an empty log begin at off. The checkpoint says so first: else a start would take the nothing before off for
+// what a power cut has left of the log.
+func (s *Store) beginAt(off int64) error {
+	s.ckMu.Lock()
+	defer s.ckMu.Unlock()
+	if err := s.ck.write(checkpoint{safe: off, exact: true}); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.end, s.published, s.raw.at = off, off, off
 	s.chunk = nil
 	s.clog.SetEnd(off, off)
+	return nil
 }
 
 func (s *Store) writeRaw(off int64, b []byte) error {

@@ -33,6 +33,9 @@ func (s *Store) recover() error {
 		return fmt.Errorf("checkpoint: %w", err)
 	}
 	s.vouched = vouched
+	if err := errors.Join(s.knowEnds(&ck), s.fillMissing(vouched)); err != nil {
+		return err
+	}
 	segs := s.clog.Segments()
 	if len(segs) == 0 {
 		return s.table.Limit(0, false)
@@ -42,6 +45,11 @@ func (s *Store) recover() error {
 	from, exact, err := s.scanStart(w, &ck, crashed)
 	if err != nil {
 		return err
+	}
+	if crashed && !exact {
+		if err := s.promiseLess(ck, from); err != nil {
+			return err
+		}
 	}
 	if err := s.prepareScan(from, crashed); err != nil {
 		return err
@@ -55,12 +63,15 @@ func (s *Store) recover() error {
 		return err
 	}
 	s.log.Info("store recovered", "clean", !crashed, "scanned", end-from, "from", from, "end", end, "took", time.Since(start))
-	return nil
+	return s.mendQueues()
 }
 
 // scanStart chooses where to begin. exact: everything below is known to be on the disk.
 func (s *Store) scanStart(w *walker, ck *checkpoint, crashed bool) (from int64, exact bool, err error) {
 	segs := s.clog.Segments()
+	if ck.exact && ck.safe < segs[0].Base() { // retention has gone beyond it
+		return segs[0].Base(), true, nil
+	}
 	if ck.exact {
 		ok, err := s.standsAt(w, ck)
 		if err != nil {
@@ -118,6 +129,15 @@ func ioOnly(err error, bad bool) error {
 		return nil
 	}
 	return err
+}
+
+// promiseLess makes the checkpoint speak of from, before queues are cut back to there: were it believed once more after
+// another crash (it may have been torn in memory only), the units from there to its safe offset would be missing.
+func (s *Store) promiseLess(c checkpoint, from int64) error {
+	c.safe = from
+	c.lastRecord, _ = s.lastBefore(from)
+	c.exact = c.lastRecord > 0 || from == s.clog.Min()
+	return s.unlessFull(s.ck.replace(c))
 }
 
 func (s *Store) prepareScan(from int64, crashed bool) error {
@@ -218,5 +238,5 @@ func (s *Store) settle(end, from int64, crashed bool) error {
 			}
 		}
 	}
-	return s.Checkpoint()
+	return s.unlessFull(s.Checkpoint())
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"path/filepath"
 	"sync"
@@ -84,6 +85,13 @@ func Open(fsys vfs.FS, o Options) (*Store, error) {
 	}
 	if s.lock, err = takeLock(fsys, filepath.Join(o.Dir, "lock")); err != nil {
 		return nil, err
+	}
+	// A process that was killed may have made these without syncing them.
+	for _, d := range []string{o.Dir, o.CommitLogDir, o.ConsumeQueueDir, o.IndexDir} {
+		if err := vfs.SyncParent(fsys, d); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			s.lock.Close()
+			return nil, err
+		}
 	}
 	if err := s.load(); err != nil {
 		s.closeFiles()

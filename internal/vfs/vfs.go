@@ -96,7 +96,15 @@ func MakeDirs(fsys FS, dir string, perm fs.FileMode) error {
 	if err := fsys.MkdirAll(dir, perm); err != nil {
 		return err
 	}
-	return fsys.SyncDir(parent)
+	return SyncParent(fsys, dir)
+}
+
+// SyncParent makes the name of dir survive a power cut. A parent that we may not read is somebody else's care.
+func SyncParent(fsys FS, dir string) error {
+	if err := fsys.SyncDir(filepath.Dir(dir)); err != nil && !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	return nil
 }
 
 // HasData tells whether any byte of [from, to) is not zero. Holes are skipped where the file system knows them.

@@ -18,7 +18,7 @@ type moment int
 
 const (
 	before moment = iota
-	within        // a write gets a part of its bytes into the file; other operations: before
+	within        // a write gets its first sectors into the file; other operations: before
 	after
 )
 
@@ -77,10 +77,20 @@ func (p *power) before(op vfs.Op) error {
 		return nil
 	}
 	p.goOff(op)
-	if p.when == within && op.Kind == "write" && op.Len > 1 {
-		return &vfs.Short{N: 1 + p.rng.IntN(op.Len-1), Err: errOff}
+	if n := p.sectors(op); p.when == within && n > 0 {
+		return &vfs.Short{N: n, Err: errOff}
 	}
 	return errOff
+}
+
+// sectors is a part of a write that ends between two sectors; 0 when there is none.
+func (p *power) sectors(op vfs.Op) int {
+	const sector = 512
+	first := sector - int(op.Off%sector)
+	if op.Kind != "write" || first >= op.Len {
+		return 0
+	}
+	return first + p.rng.IntN((op.Len-first+sector-1)/sector)*sector
 }
 
 func (p *power) after(op vfs.Op) error {

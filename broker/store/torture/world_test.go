@@ -88,6 +88,8 @@ func newWorld(seed uint64, trace func(string)) *world {
 	}
 	w.o.Events.OnCorrupt = func(what string, off int64) { w.say("corrupt at %d: %s", off, what) }
 	w.disk = vfs.NewMem()
+	w.disk.MkdirAll("/data", 0o755)
+	w.disk.SyncDir("/")
 	w.disk.Now = time.Now
 	return w
 }
