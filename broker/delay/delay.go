@@ -207,7 +207,7 @@ func (s *Service) put(m *message.Message) error {
 		return nil
 	}
 	r, err := s.Store.Append(restored)
-	if err == nil && r.Status != store.PutOK {
+	if err == nil && r.Status != store.PutOK && r.Status != store.FlushDiskTimeout { // that one is stored: again would be twice
 		err = fmt.Errorf("store answered %v", r.Status)
 	}
 	return err

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"rmqctl/broker/store/consumequeue"
+	"rmqctl/internal/clock"
 	"rmqctl/internal/message"
 )
 
@@ -24,7 +25,7 @@ type flusher struct {
 
 	wake   chan struct{}
 	failed atomic.Pointer[error] // set once: no flush after it proves anything
-	last   atomic.Int64          // when the log was last flushed, ms
+	last   atomic.Int64          // when the log was last flushed, clock.Mono
 	flush  atomic.Int64          // number of flushes
 	s      *Store
 }
@@ -35,7 +36,10 @@ type flushWait struct {
 	done     func(error)
 }
 
-func (f *flusher) init(s *Store) { f.s, f.wake = s, make(chan struct{}, 1) }
+func (f *flusher) init(s *Store) {
+	f.s, f.wake = s, make(chan struct{}, 1)
+	f.last.Store(int64(clock.Mono(s.o.Clock) - time.Hour)) // the first flush is due
+}
 
 func (f *flusher) kick() {
 	select {
@@ -177,7 +181,7 @@ func (s *Store) flushDue() bool {
 	if from >= to || s.flush.failure() != nil {
 		return false
 	}
-	if s.now().UnixMilli()-s.flush.last.Load() >= t.FlushThoroughInterval.Milliseconds() {
+	if clock.Mono(s.o.Clock)-time.Duration(s.flush.last.Load()) >= t.FlushThoroughInterval {
 		return true
 	}
 	return to/pageSize-from/pageSize >= int64(t.FlushLeastPages)
@@ -207,7 +211,7 @@ func (s *Store) flushed(flush func() (int64, error)) error {
 		s.flush.failAll(err)
 		return err
 	}
-	s.flush.last.Store(s.now().UnixMilli())
+	s.flush.last.Store(int64(clock.Mono(s.o.Clock)))
 	if flushed > before {
 		s.flush.flush.Add(1)
 		s.flush.settle(flushed)
@@ -253,7 +257,7 @@ func (s *Store) queueLoop() {
 		if s.state.failure() != nil {
 			continue
 		}
-		if s.now().Sub(thorough) >= t.QueueFlushThoroughInterval {
+		if s.now().Sub(thorough) >= t.QueueFlushThoroughInterval || s.toScan() >= checkpointBytes {
 			thorough = s.now()
 			s.count.told(s.log, "checkpoint", s.Checkpoint())
 			continue
@@ -267,6 +271,20 @@ func (s *Store) queueLoop() {
 			s.count.told(s.log, "save index", s.index.Save(false))
 		}
 	}
+}
+
+// checkpointBytes of log are scanned by a recovery at most, and what a second brings: so a broker is ready again soon after a
+// kill however fast it was fed.
+const checkpointBytes = 1 << 30
+
+// toScan is how much of the log lies behind the checkpoint.
+func (s *Store) toScan() int64 {
+	s.ckMu.Lock()
+	safe := s.ck.last.safe
+	s.ckMu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.published - safe
 }
 
 // Checkpoint puts everything that is visible now on the disk (log, queues, index) and then says so in the checkpoint file,

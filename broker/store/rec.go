@@ -4,6 +4,7 @@ package store
 
 import (
 	"strconv"
+	"time"
 
 	"rmqctl/broker/store/consumequeue"
 	"rmqctl/broker/store/index"
@@ -15,7 +16,8 @@ type rec struct {
 	queue *consumequeue.Queue // nil: prepared and rollback messages have no place in a queue
 	at    int64               // queue offset
 	unit  consumequeue.Unit
-	store int64 // store timestamp
+	store int64         // store timestamp
+	taken time.Duration // clock.Mono
 	keys  keyHashes
 	done  Done   // told when the round is done; nil: nobody waits, or he was told already
 	batch *batch // the record is the last of it

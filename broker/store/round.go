@@ -25,6 +25,7 @@ import (
 type round struct {
 	recs []rec
 	runs []run
+	puts int   // calls of Put that it consists of
 	cost int64 // memory held until it is told
 	told bool  // guarded by mu: the writer tells now, nobody else may
 }
@@ -60,7 +61,9 @@ func (s *Store) leadLocked() bool {
 
 // lead writes one round.
 func (s *Store) lead() {
-	runtime.Gosched() // callers that are ready to run join this round
+	if s.crowded { // who is ready to run joins this round; alone, giving way costs a wake-up and gains nothing
+		runtime.Gosched()
+	}
 	s.commitRound()
 	s.mu.Lock()
 	if len(s.open.runs) > 0 {
@@ -97,7 +100,7 @@ func (s *Store) commitLoop() {
 func (s *Store) commitRound() {
 	s.mu.Lock()
 	r, end := s.open, s.end
-	s.open, s.writing = s.newRound(), r
+	s.open, s.writing, s.crowded = s.newRound(), r, r.puts > 1
 	s.mu.Unlock()
 	s.slow.begin()
 	err := s.writeRound(r, end)

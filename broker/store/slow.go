@@ -8,6 +8,8 @@ package store
 import (
 	"sync/atomic"
 	"time"
+
+	"rmqctl/internal/clock"
 )
 
 const (
@@ -102,14 +104,14 @@ func (s *Store) overdue(age time.Duration) {
 		res  PutResult
 	}
 	var all []late
-	before := s.now().Add(-t.SyncFlushTimeout).UnixMilli()
+	before := clock.Mono(s.o.Clock) - t.SyncFlushTimeout
 	s.mu.Lock()
 	for _, r := range []*round{s.writing, s.open} {
 		if r == nil || r.told {
 			continue
 		}
 		for i := range r.recs {
-			if p := &r.recs[i]; p.done != nil && p.store <= before {
+			if p := &r.recs[i]; p.done != nil && p.taken <= before {
 				all = append(all, late{p.done, p.result()})
 				p.done = nil
 			}

@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"rmqctl/broker/store/consumequeue"
+	"rmqctl/internal/clock"
 	"rmqctl/internal/message"
 )
 
@@ -143,7 +144,9 @@ func (g *Stage) Put() {
 
 // takeLocked gives all of g its places and offsets, and encodes it.
 func (s *Store) takeLocked(g *Stage) {
-	now, before := s.now().UnixMilli(), s.open.cost
+	clk := s.now()
+	now, taken, before := clk.UnixMilli(), clock.MonoOf(clk), s.open.cost
+	s.open.puts++
 	for i := range g.items {
 		it := &g.items[i]
 		if it.err = s.enterLocked(it.rec.queue); it.err != nil {
@@ -152,11 +155,13 @@ func (s *Store) takeLocked(g *Stage) {
 		}
 		if b := it.batch; b != nil {
 			s.roomLocked(b.size)
+			b.recs[len(b.recs)-1].taken = taken
 			for j := range b.msgs {
 				s.recordLocked(&b.msgs[j], &b.recs[j], message.RecordSize(&b.msgs[j]), now)
 			}
 			continue
 		}
+		it.rec.taken = taken
 		s.recordLocked(&it.m, &it.rec, it.size, now)
 	}
 	s.slow.held.Add(s.open.cost - before)
