@@ -48,7 +48,7 @@ type MemberStatus struct {
 	LagBytes     int64         `json:"lagBytes"` // behind the master; -1: not known
 	DiskRatio    float64       `json:"diskRatio"`
 	Uptime       time.Duration `json:"uptimeNanos"`
-	RegisteredAt int           `json:"registeredAt"` // name servers that know it
+	RegisteredAt int           `json:"registeredAt"`              // name servers that know it
 	Refuses      string        `json:"takesNoMessages,omitempty"` // why; the broker answers, and is read from
 	Err          string        `json:"error,omitempty"`
 	// Runtime is everything the broker said (GET_BROKER_RUNTIME_INFO).
