@@ -70,6 +70,7 @@ type getter struct {
 	match  Match
 	res    *GetResult
 	logEnd int64
+	q      *consumequeue.Queue
 
 	units  []byte
 	chunk  *commitlog.Chunk // where the last message was found; referenced by res
@@ -96,7 +97,21 @@ func (g *getter) run(q *consumequeue.Queue, offset int64) error {
 	if err != nil {
 		return err
 	}
+	g.q = q
 	return g.scan(offset)
+}
+
+// healed looks for message at, which the unit u does not lead to, once more.
+func (g *getter) healed(at int64, u consumequeue.Unit) ([]byte, consumequeue.Unit, error) {
+	good, ok := g.s.heal(g.q, at, u)
+	if !ok {
+		return nil, u, nil
+	}
+	b, err := g.s.LookMessage(good.Phys)
+	if errors.Is(err, ErrNotFound) {
+		return nil, good, nil
+	}
+	return b, good, err
 }
 
 // scan goes over the units. Next ends behind the last one that was looked at.
@@ -122,6 +137,12 @@ func (g *getter) scan(offset int64) error {
 		}
 		if err != nil {
 			return err
+		}
+		if b == nil && u.Phys+int64(max(u.Size, 0)) >= g.s.clog.Min() || u.Phys < 0 {
+			b, u, err = g.healed(offset+int64(i), u)
+			if err != nil {
+				return err
+			}
 		}
 		if b == nil {
 			skipBelow = g.s.clog.Base(u.Phys) + g.s.o.SegmentSize

@@ -22,6 +22,9 @@ func (s *Store) load() error {
 	if s.clog, strangers, err = commitlog.Open(s.fs, s.o.CommitLogDir, s.o.SegmentSize, cache, tail); err != nil {
 		return explainLength(err, "mappedFileSizeCommitLog")
 	}
+	if err := s.fillMissing(0); err != nil {
+		return err
+	}
 	if len(strangers) > 0 {
 		s.log.Warn("files in the commit log directory that do not belong there", "files", strangers)
 	}

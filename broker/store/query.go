@@ -239,6 +239,9 @@ func (s *Store) DeleteTopic(topic string) error {
 	if err := s.Checkpoint(); err != nil { // a crash finds no record of it to make again
 		return err
 	}
+	if err := s.forgetEnds(); err != nil {
+		return err
+	}
 	if err := s.table.Delete(topic); err != nil {
 		return fmt.Errorf("delete topic %s: %w", topic, err)
 	}

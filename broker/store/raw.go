@@ -246,6 +246,9 @@ func (s *Store) cutTo(off int64) error {
 	s.ckMu.Lock()
 	defer s.ckMu.Unlock()
 	if s.ck.promises(off) { // it must not promise what goes now
+		if err := s.forgetEnds(); err != nil {
+			return err
+		}
 		c := s.ck.last
 		if c.exact && c.safe > off {
 			c.safe = off

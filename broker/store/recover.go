@@ -33,7 +33,7 @@ func (s *Store) recover() error {
 		return fmt.Errorf("checkpoint: %w", err)
 	}
 	s.vouched = vouched
-	if err := errors.Join(s.knowEnds(&ck), s.fillMissing(vouched)); err != nil {
+	if err := s.fillMissing(vouched); err != nil {
 		return err
 	}
 	segs := s.clog.Segments()
@@ -50,6 +50,9 @@ func (s *Store) recover() error {
 		if err := s.promiseLess(ck, from); err != nil {
 			return err
 		}
+	}
+	if err := s.knowEnds(&ck, exact); err != nil {
+		return err
 	}
 	if err := s.prepareScan(from, crashed); err != nil {
 		return err

@@ -26,6 +26,7 @@ type Log struct {
 	making   chan struct{} // closed when the segment being prepared is there
 	makingAt int64
 	wg       sync.WaitGroup
+	ahead    atomic.Int64 // the segment that was last made, or tried, before it was needed
 
 	Tail *Tail
 	fill filler
@@ -39,7 +40,8 @@ type Log struct {
 // ErrOutside: the offset is not in the log.
 var ErrOutside = errors.New("commitlog: offset is outside of the log")
 
-// Open lists the segments in dir. It reads none of them: recovery decides where the log ends and calls SetEnd.
+// Open lists the segments in dir. It reads none of them: recovery decides where the log ends and calls SetEnd. Where one is
+// missing FillGaps must be called first.
 func Open(fsys vfs.FS, dir string, size int64, cache *segment.Cache, tail *Tail) (*Log, []string, error) {
 	if err := vfs.MakeDirs(fsys, dir, 0o755); err != nil {
 		return nil, nil, err
@@ -47,11 +49,6 @@ func Open(fsys vfs.FS, dir string, size int64, cache *segment.Cache, tail *Tail)
 	segs, strangers, err := cache.List(dir, size)
 	if err != nil {
 		return nil, nil, err
-	}
-	for i := 1; i < len(segs); i++ {
-		if segs[i].Base() != segs[i-1].End() {
-			return nil, nil, fmt.Errorf("commitlog: segment %s is missing", segment.Name(segs[i-1].End()))
-		}
 	}
 	l := &Log{dir: dir, size: size, cache: cache, segs: segs, Tail: tail}
 	l.fill.init(size)
@@ -119,7 +116,7 @@ func (l *Log) WriteAt(b []byte, off int64) error {
 	if err := s.WriteAt(b, off-s.Base()); err != nil {
 		return err
 	}
-	if at := off - s.Base(); at < l.size/2 && at+int64(len(b)) >= l.size/2 {
+	if off+int64(len(b))-s.Base() >= l.size/2 && l.ahead.Swap(s.End()) != s.End() {
 		l.prepare(s.End())
 	}
 	return nil
@@ -217,6 +214,7 @@ func (l *Log) Flush() (int64, error) {
 func (l *Log) Cut(off int64, drop func(*segment.File) error) error {
 	l.wg.Wait()
 	l.fill.restart(off)
+	l.ahead.Store(0)
 	l.Tail.CutFrom(off)
 	l.written.Store(min(l.written.Load(), off))
 	l.flushed.Store(min(l.flushed.Load(), off))

@@ -31,7 +31,7 @@ func (q *Queue) cutToPhys(phys int64) error {
 			n--
 			continue
 		}
-		q.last, q.lastAt = u.Phys+int64(u.Size), u.Phys
+		q.last, q.lastAt, q.lastOff = u.Phys+int64(u.Size), u.Phys, n-1
 		break
 	}
 	if n == q.end || !dropped {
@@ -106,7 +106,7 @@ func (q *Queue) resetLocked() error {
 		}
 	}
 	q.files, q.unsync, q.tail = nil, nil, nil
-	q.end, q.saved, q.last, q.lastAt, q.minFor = 0, 0, 0, 0, -1
+	q.end, q.saved, q.last, q.lastAt, q.lastOff, q.minFor = 0, 0, 0, 0, -1, -1
 	return nil
 }
 

@@ -55,7 +55,10 @@ func (q *Queue) contiguous(files []*segment.File) ([]*segment.File, error) {
 
 // findEnd looks for the last unit that was written and lies below the cut of the table.
 func (q *Queue) findEnd() error {
-	q.end, q.last, q.lastAt = 0, 0, 0
+	q.end, q.last, q.lastAt, q.lastOff = 0, 0, 0, -1
+	if ok, err := q.endKnown(); ok || err != nil {
+		return err
+	}
 	if q.t.walk {
 		return q.findEndAfterCrash()
 	}
@@ -138,8 +141,9 @@ func (q *Queue) validUnits(f *segment.File) (int64, error) {
 func (q *Queue) walkUnits(f *segment.File, total int64) (int64, error) {
 	buf := make([]byte, 0, 1024*UnitSize)
 	highest := int64(-1)
-	for n := int64(0); n < total; {
-		k := min(total-n, 1024)
+	k := int64(4096 / UnitSize) // grows: most queues are short, and reading a hole fills memory with zeros
+	for n := int64(0); n < total; k = 1024 {
+		k = min(k, total-n)
 		buf = buf[:k*UnitSize]
 		if err := f.ReadAt(buf, n*UnitSize); err != nil {
 			return 0, err

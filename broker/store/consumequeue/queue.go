@@ -32,20 +32,21 @@ type Queue struct {
 
 	attention atomic.Int32
 
-	mu     sync.RWMutex // guards everything below
-	loaded bool
-	files  []*segment.File
-	end    int64 // units published
-	saved  int64 // units written to the files
-	tail   []byte
-	last   int64 // end in the log of the newest unit: what is below is no news
-	lastAt int64 // start in the log of the newest unit
-	dirty  bool  // in the table's list
-	unsync []*segment.File
-	newDir bool // files were created since the directory was synced
-	min    int64
-	minFor int64 // the log's min that min was computed for
-	gone   bool  // topic deleted
+	mu      sync.RWMutex // guards everything below
+	loaded  bool
+	files   []*segment.File
+	end     int64 // units published
+	saved   int64 // units written to the files
+	tail    []byte
+	last    int64 // end in the log of the newest unit: what is below is no news
+	lastAt  int64 // start in the log of the newest unit
+	lastOff int64 // its offset in the queue
+	dirty   bool  // in the table's list
+	unsync  []*segment.File
+	newDir  bool // files were created since the directory was synced
+	min     int64
+	minFor  int64 // the log's min that min was computed for
+	gone    bool  // topic deleted
 }
 
 // rlock locks for reading and makes sure the queue is loaded.
@@ -92,7 +93,7 @@ func (q *Queue) publish(u Unit) {
 	q.tail = Append(q.tail, u)
 	q.end++
 	if !u.Filler() {
-		q.last, q.lastAt = u.Phys+int64(u.Size), u.Phys
+		q.last, q.lastAt, q.lastOff = u.Phys+int64(u.Size), u.Phys, q.end-1
 	}
 	if !q.dirty && !q.gone {
 		q.dirty = true

@@ -10,6 +10,7 @@ import (
 	"sort"
 	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -22,9 +23,10 @@ type Table struct {
 	dir     string
 	segSize int64
 	cache   *segment.Cache
-	whole   vfs.Whole // nil: files are synced one by one
-	cut     int64     // at loading, units of records beyond are dropped
-	walk    bool      // at loading, trust no file to be zero behind its end
+	whole   vfs.Whole                         // nil: files are synced one by one
+	cut     int64                             // at loading, units of records beyond are dropped
+	walk    bool                              // at loading, trust no file to be zero behind its end
+	known   atomic.Pointer[map[string][]Past] // what the queues were, for loading
 
 	mu     sync.RWMutex // guards topics and every topic's queues
 	topics map[string]*topic

@@ -1,0 +1,242 @@
+package store
+
+// What the queues were when all of them was on the disk, in a file of our own: a queue file that is cut short, gone, or an
+// older copy is noticed at the start, and the queue made again from the log before it numbers a message twice.
+//
+//	| magic 8 | safe 8 | queues 4 | each: topic length 2 | topic | id 4 | first 8 | end 8 | last unit 20 | ... | crc 4 |
+//
+// It is written at a clean stop, after a recovery, when a topic goes, and every ten minutes. It only ever says less than the
+// truth: units behind the end are found by walking on.
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"rmqctl/broker/store/consumequeue"
+	"rmqctl/internal/message"
+	"rmqctl/internal/vfs"
+)
+
+const (
+	endsMagic = 0x524D5143544C5145 // "RMQCTLQE"
+	endsEvery = 10 * time.Minute
+)
+
+// endsFile is that file.
+type endsFile struct {
+	mu   sync.Mutex // one write at a time; guards next
+	next time.Time  // when a checkpoint writes it again
+}
+
+func (s *Store) endsName() string { return filepath.Join(s.o.Dir, "queue.ends") }
+
+// due tells whether the next checkpoint should write the ends; now makes it so.
+func (e *endsFile) due(now time.Time) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return !now.Before(e.next)
+}
+
+func (e *endsFile) now() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.next = time.Time{}
+}
+
+// saveEnds writes what ends says; everything in it is on the disk.
+func (s *Store) saveEnds(ends []consumequeue.Past, safe int64) error {
+	s.ends.mu.Lock()
+	defer s.ends.mu.Unlock()
+	tmp := s.endsName() + ".tmp"
+	f, err := s.fs.OpenFile(tmp, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(encodeEnds(ends, safe), 0)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if err := s.fs.Rename(tmp, s.endsName()); err != nil {
+		return err
+	}
+	s.ends.next = s.now().Add(endsEvery)
+	return s.fs.SyncDir(s.o.Dir)
+}
+
+// forgetEnds removes the file, before queues go on purpose; the next checkpoint writes it again.
+func (s *Store) forgetEnds() error {
+	s.ends.now()
+	if err := s.fs.Remove(s.endsName()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return s.fs.SyncDir(s.o.Dir)
+}
+
+func encodeEnds(ends []consumequeue.Past, safe int64) []byte {
+	be := binary.BigEndian
+	b := be.AppendUint64(nil, endsMagic)
+	b = be.AppendUint64(b, uint64(safe))
+	b = be.AppendUint32(b, uint32(len(ends)))
+	for _, k := range ends {
+		b = append(be.AppendUint16(b, uint16(len(k.Topic))), k.Topic...)
+		b = be.AppendUint32(b, uint32(k.ID))
+		b = be.AppendUint64(b, uint64(k.First))
+		b = be.AppendUint64(b, uint64(k.End))
+		b = consumequeue.Append(b, k.Last)
+	}
+	return be.AppendUint32(b, crc32.ChecksumIEEE(b))
+}
+
+// decodeEnds: nothing is known from bytes that are not whole.
+func decodeEnds(b []byte) (ends []consumequeue.Past, safe int64, ok bool) {
+	be := binary.BigEndian
+	if len(b) < 24 || be.Uint64(b) != endsMagic || be.Uint32(b[len(b)-4:]) != crc32.ChecksumIEEE(b[:len(b)-4]) {
+		return nil, 0, false
+	}
+	safe = int64(be.Uint64(b[8:]))
+	n := int(be.Uint32(b[16:]))
+	b = b[20 : len(b)-4]
+	for range n {
+		if len(b) < 2 {
+			return nil, 0, false
+		}
+		size := int(be.Uint16(b))
+		if len(b) < 2+size+20+consumequeue.UnitSize {
+			return nil, 0, false
+		}
+		k := consumequeue.Past{Topic: string(b[2 : 2+size])}
+		b = b[2+size:]
+		k.ID, k.First, k.End = int32(be.Uint32(b)), int64(be.Uint64(b[4:])), int64(be.Uint64(b[12:]))
+		k.Last = consumequeue.At(b[20:], 0)
+		b = b[20+consumequeue.UnitSize:]
+		if !validTopic(k.Topic) || k.ID < 0 || k.First < 0 || k.End <= k.First || k.End > maxQueueOffset {
+			return nil, 0, false
+		}
+		ends = append(ends, k)
+	}
+	return ends, safe, len(b) == 0
+}
+
+// knowEnds reads the file. It counts only while the checkpoint is ours and fits the log: a Java broker changes queues without
+// telling it, and a recovery that goes farther back drops units.
+func (s *Store) knowEnds(ck *checkpoint, exact bool) error {
+	if err := s.fs.Remove(s.endsName() + ".tmp"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	b, err := vfs.ReadFile(s.fs, s.endsName())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	ends, safe, ok := decodeEnds(b)
+	if !ok {
+		s.corrupt(s.endsName()+" is damaged: nobody knows where the queues ended", 0)
+		return nil
+	}
+	if exact && safe <= ck.safe {
+		s.table.Know(ends)
+		return nil
+	}
+	return s.forgetEnds()
+}
+
+// mendQueues makes the queues again whose files are not what they were. Their files go to lost+found.
+func (s *Store) mendQueues() error {
+	broken := s.table.Broken(s.clog.Min())
+	if len(broken) == 0 {
+		return nil
+	}
+	which := map[*consumequeue.Queue]bool{}
+	for _, k := range broken {
+		q := s.table.Ensure(k.Topic, k.ID)
+		which[q] = true
+		what := "is gone"
+		if _, err := s.fs.Stat(q.Dir()); err == nil {
+			to, err := s.lostName(fmt.Sprintf("%s.%d", k.Topic, k.ID))
+			if err != nil {
+				return err
+			}
+			if err := s.fs.Rename(q.Dir(), to); err != nil {
+				return err
+			}
+			if err := s.fs.SyncDir(filepath.Dir(q.Dir())); err != nil {
+				return err
+			}
+			what = "was moved to " + to
+		}
+		q.Forget()
+		s.corrupt(fmt.Sprintf("the files of queue %s/%d are not what they were (it ended at %d): it is made again from the log, %s %s", k.Topic, k.ID, k.End, q.Dir(), what), k.Last.Phys)
+	}
+	if err := s.remake(which); err != nil {
+		return err
+	}
+	for _, k := range broken {
+		q := s.table.Ensure(k.Topic, k.ID)
+		if q.Newer(k.Last.Phys) {
+			continue // nothing is lost at its end, or the topic was made anew since
+		}
+		if err := q.PadTo(k.End); err != nil {
+			return err
+		}
+	}
+	s.ends.now()
+	return s.Checkpoint()
+}
+
+// remake fills empty queues from the log.
+func (s *Store) remake(which map[*consumequeue.Queue]bool) error {
+	return s.eachRecord(s.clog.Min(), s.clog.Written(), func(r *message.Record) error {
+		if !hasQueue(r.SysFlag) || !validTopic(string(r.Topic)) || r.QueueID < 0 || r.QueueOffset < 0 || r.QueueOffset > maxQueueOffset {
+			return nil
+		}
+		q := s.table.Get(string(r.Topic), r.QueueID)
+		if q == nil || !which[q] {
+			return nil
+		}
+		_, err := q.Restore(r.QueueOffset, consumequeue.Unit{Phys: r.PhysicalOffset, Size: r.Size, Tags: s.tagsCode(r, propsOf(r.Properties))})
+		return err
+	})
+}
+
+// eachRecord walks over the good records of a stretch of the log. Damaged ones are left out: whoever reads them tells of
+// them.
+func (s *Store) eachRecord(from, to int64, f func(*message.Record) error) error {
+	w := &walker{read: s.clog.ReadRaw, segment: s.o.SegmentSize, limit: to, block: 1 << 20, crc: true}
+	var r message.Record
+	for at := from; at < to; {
+		n, bad, err := w.record(at, &r)
+		switch {
+		case err == nil:
+			if r.Size > 0 {
+				if err := f(&r); err != nil {
+					return err
+				}
+			}
+			at += n
+			continue
+		case !bad && !errors.Is(err, errEnd) && !errors.Is(err, errNothing):
+			return err
+		}
+		next, found, err := w.fresh().resync(at, s.o.SegmentSize)
+		if err != nil {
+			return err
+		}
+		if !found {
+			next = s.clog.Base(at) + s.o.SegmentSize
+		}
+		at = next
+	}
+	return nil
+}
