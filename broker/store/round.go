@@ -28,6 +28,7 @@ type round struct {
 	puts int   // calls of Put that it consists of
 	cost int64 // memory held until it is told
 	told bool  // guarded by mu: the writer tells now, nobody else may
+	down bool  // its bytes are in the file, whatever became of the flush
 }
 
 // run is one contiguous piece of log to be written.
@@ -132,6 +133,7 @@ func (s *Store) writeRound(r *round, end int64) error {
 		s.rollBack(err)
 		return err
 	}
+	r.down = true
 	if s.tune.Load().SyncFlush {
 		if err := s.flushTo(end); err != nil {
 			s.dropOpen(err)
@@ -207,11 +209,7 @@ func (s *Store) tell(r *round, err error) {
 		err = s.state.failure() // a flush beside this round has failed: what it holds may never reach the disk
 	}
 	if err != nil {
-		for i := range r.recs {
-			if d := r.recs[i].done; d != nil {
-				d.Stored(PutResult{Status: s.failedStatus(err)}, err)
-			}
-		}
+		s.tellFailed(r, err)
 		return
 	}
 	n, bytes := len(r.recs), 0
@@ -225,6 +223,23 @@ func (s *Store) tell(r *round, err error) {
 	s.count.put(n, bytes)
 	if f := s.o.Events.OnRound; f != nil {
 		f()
+	}
+}
+
+// tellFailed: what was never written is refused. What was written and not flushed may be there after the next start, so it
+// is not refused: whoever sent it knows only that it is not safe.
+func (s *Store) tellFailed(r *round, err error) {
+	for i := range r.recs {
+		p := &r.recs[i]
+		switch {
+		case p.done == nil:
+		case r.down:
+			res := p.result()
+			res.Status = FlushDiskTimeout
+			p.done.Stored(res, err)
+		default:
+			p.done.Stored(PutResult{Status: s.failedStatus(err)}, err)
+		}
 	}
 }
 

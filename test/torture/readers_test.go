@@ -213,3 +213,29 @@ func findByKey(t *testing.T, addr, topic string, names []string) {
 		}
 	}
 }
+
+var shared struct {
+	sync.Once
+	c   *client.Client
+	err error
+}
+
+// sharedClient is for a test that asks very often.
+func sharedClient(t *testing.T) *client.Client {
+	t.Helper()
+	shared.Do(func() {
+		shared.c, shared.err = client.New(client.Options{NameServers: []string{"127.0.0.1:1"}, Timeout: 5 * time.Second})
+	})
+	if shared.err != nil {
+		t.Fatal(shared.err)
+	}
+	return shared.c
+}
+
+// heartbeat says that a producer is alive.
+func heartbeat(ctx context.Context, c *client.Client, addr string) error {
+	_, _, err := client.Call(ctx, c, addr, protocol.HeartBeat, nil, protocol.Marshal(&protocol.HeartbeatData{
+		ClientID: "torture", Producers: []protocol.ProducerData{{GroupName: "torture"}}, Consumers: []protocol.ConsumerData{},
+	}))
+	return err
+}
