@@ -2,12 +2,24 @@ package protocol
 
 // Interner hands out one string for equal bytes. It belongs to one reader and
 // forgets everything when a peer shows too many different values.
-type Interner struct{ m map[string]string }
+type Interner struct {
+	m    map[string]string
+	last [16]string // the newest of those whose place a field has
+}
 
 const (
 	internEntries = 4096
 	internLen     = 512
 )
+
+// at is String for a field that has its own place: most often its value is that of the frame before.
+func (in *Interner) at(place int, b []byte) string {
+	last := &in.last[place%len(in.last)]
+	if *last != string(b) {
+		*last = in.String(b)
+	}
+	return *last
+}
 
 func (in *Interner) String(b []byte) string {
 	if s, ok := in.m[string(b)]; ok {

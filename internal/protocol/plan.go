@@ -188,7 +188,7 @@ func (p *Plan) decode(f *Fields, ptr unsafe.Pointer, in *Interner, strict bool) 
 			next = i
 		}
 		pf := &p.fields[next]
-		if !pf.set(unsafe.Add(ptr, pf.off), f.buf[e.val:e.valEnd:e.valEnd], in) {
+		if !pf.set(unsafe.Add(ptr, pf.off), f.buf[e.val:e.valEnd:e.valEnd], in, next) {
 			return Errorf(SystemError, "field %s: %q is no %s", pf.name, clip(f.buf[e.val:e.valEnd]), pf.kind)
 		}
 		seen |= 1 << next
@@ -215,11 +215,11 @@ func (k fieldKind) String() string {
 	return [...]string{"string", "text", "int32", "int64", "boolean", "number"}[k&^kindPtr]
 }
 
-func (f *planField) set(at unsafe.Pointer, v []byte, in *Interner) bool {
+func (f *planField) set(at unsafe.Pointer, v []byte, in *Interner, place int) bool {
 	switch f.kind {
 	case kindString:
 		if f.intern && in != nil {
-			*(*string)(at) = in.String(v)
+			*(*string)(at) = in.at(place, v)
 		} else {
 			*(*string)(at) = string(v)
 		}
