@@ -18,7 +18,6 @@ import (
 // Errors of the index.
 var (
 	ErrShape = errors.New("index: file of another shape")
-	errChain = errors.New("index: broken chain")
 )
 
 // Index is all index files of a store. One goroutine puts; any number query; save runs beside both.
@@ -130,16 +129,11 @@ func (x *Index) Put(hashes []int32, phys, at int64, now time.Time) error {
 				return err
 			}
 			next.mu.Lock()
-			err = next.put(h, phys, at)
+			next.put(h, phys, at)
 			next.mu.Unlock()
-			if err != nil {
-				return err
-			}
 			continue
 		}
-		if err := f.put(h, phys, at); err != nil {
-			return err
-		}
+		f.put(h, phys, at)
 	}
 	return nil
 }
@@ -209,9 +203,6 @@ func (x *Index) Save(sync bool) error {
 		if err := f.save(sync || full); err != nil {
 			return fmt.Errorf("index file %s: %w", f.name, err)
 		}
-		if full {
-			f.forget()
-		}
 	}
 	return nil
 }
@@ -254,34 +245,6 @@ func (x *Index) Find(hash int32, begin, end int64, visit func(phys int64) bool) 
 		}
 	}
 	return nil
-}
-
-func (f *file) find(hash int32, begin, end int64, visit func(int64) bool) (bool, error) {
-	n, err := f.head(hash % f.ix.slots)
-	if err != nil {
-		return false, err
-	}
-	for n > 0 {
-		e, err := f.entry(n)
-		if err != nil {
-			return false, err
-		}
-		at := f.beginTime() + int64(e.seconds)*1000
-		if e.hash == hash && at+999 >= begin && at <= end && !visit(e.phys) {
-			return false, nil
-		}
-		if at+999 < begin || e.prev >= n {
-			break
-		}
-		n = e.prev
-	}
-	return true, nil
-}
-
-func (f *file) beginTime() int64 {
-	f.mu.RLock()
-	defer f.mu.RUnlock()
-	return f.h.beginTime
 }
 
 // RemoveBefore deletes files whose newest entry lies below logMin, never the last one.

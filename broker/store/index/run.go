@@ -21,17 +21,22 @@ func (x *Index) PutRun(run []Put, now func() time.Time) error {
 				return err
 			}
 		}
-		n, err := f.putRun(run)
-		if err != nil {
-			return err
-		}
+		n, waiting := f.putRun(run)
 		run = run[n:]
+		if waiting >= mostWaiting {
+			if err := x.Save(false); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
 
-// putRun adds entries until the file is full and tells how many it has taken care of.
-func (f *file) putRun(run []Put) (int, error) {
+// mostWaiting bounds the memory of entries that wait: 16 MiB. Recovery comes here.
+const mostWaiting = 1 << 20
+
+// putRun adds entries until the file is full and tells how many it has taken care of, and how many wait now.
+func (f *file) putRun(run []Put) (done, waiting int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	known := int64(-1)
@@ -43,11 +48,9 @@ func (f *file) putRun(run []Put) (int, error) {
 			continue
 		}
 		if f.full() {
-			return i, nil
+			return i, len(f.fresh)
 		}
-		if err := f.put(p.Hash, p.Phys, p.At); err != nil {
-			return i, err
-		}
+		f.put(p.Hash, p.Phys, p.At)
 	}
-	return len(run), nil
+	return len(run), len(f.fresh)
 }
