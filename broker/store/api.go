@@ -215,7 +215,7 @@ type Options struct {
 	IndexEntries     int32 // maxIndexNum, 20000000
 
 	MemoryBytes int64 // what counts as this machine's memory; 0 = ask the machine
-	TailBytes   int64 // newest log bytes kept in memory for readers, 64 MiB
+	TailBytes   int64 // newest log bytes kept in memory for readers, 32 MiB
 	OpenFiles   int   // files kept open, 1024
 
 	// DeliverTime gives the time at which a message of SCHEDULE_TOPIC_XXXX with this delay level is due. nil: one second later.

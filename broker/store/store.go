@@ -145,7 +145,7 @@ func (o Options) withDefaults() (Options, error) {
 		o.MemoryBytes = machineMemory()
 	}
 	if o.TailBytes == 0 {
-		o.TailBytes = 64 << 20
+		o.TailBytes = 32 << 20
 	}
 	if o.OpenFiles == 0 {
 		o.OpenFiles = 1024
