@@ -50,6 +50,7 @@ type Broker struct {
 	o      Options
 	log    *slog.Logger
 	levels delay.Levels
+	steady *clock.Steady // for what must come neither early nor late when the clock is set
 
 	store     *store.Store
 	topics    *topic.Table
@@ -115,7 +116,8 @@ func (b *Broker) open(cfg *config.Config) error {
 	if err := checkIdentity(b.o.FS, cfg); err != nil {
 		return err
 	}
-	b.delay = &delay.Service{Levels: b.levels, Clock: b.o.Clock, Log: b.log}
+	b.steady = clock.NewSteady(b.o.Clock)
+	b.delay = &delay.Service{Levels: b.levels, Clock: b.steady, Log: b.log}
 	st, err := store.Open(b.o.FS, b.storeOptions(cfg))
 	if err != nil {
 		return fmt.Errorf("open store %s: %w", cfg.StorePathRootDir, err)

@@ -17,7 +17,7 @@ func (b *Broker) storeOptions(cfg *config.Config) store.Options {
 		IndexDir: cfg.StorePathIndex, CheckpointFile: cfg.StoreCheckpoint, AbortFile: cfg.AbortFile,
 		SegmentSize: cfg.MappedFileSizeCommitLog, QueueSegmentSize: cfg.ConsumeQueueFileSize(), NoIndex: !cfg.MessageIndexEnable,
 		IndexSlots: int32(cfg.MaxHashSlotNum), IndexEntries: int32(cfg.MaxIndexNum),
-		DeliverTime: b.levels.DeliverTime, Tunables: &t, Clock: b.o.Clock, Log: b.log.With("part", "store"), Progress: b.o.Progress,
+		DeliverTime: b.deliverTime, Tunables: &t, Clock: b.o.Clock, Log: b.log.With("part", "store"), Progress: b.o.Progress,
 		Events: store.Events{
 			OnDispatch: b.dispatched,
 			OnRound:    b.roundTold,
@@ -32,6 +32,11 @@ func (b *Broker) roundTold() {
 	if p := b.send.Load(); p != nil {
 		p.EndRound()
 	}
+}
+
+// deliverTime is when a delayed message is due, in the steady time by which they are delivered; stored is what the clock says.
+func (b *Broker) deliverTime(level int, stored int64) int64 {
+	return b.levels.DeliverTime(level, stored-b.steady.Skew().Milliseconds())
 }
 
 // dispatched wakes who waits for the queue that has just grown.

@@ -34,13 +34,14 @@ type Log interface {
 type Service struct {
 	Store  Log
 	Levels Levels
-	Clock  clock.Clock
+	Clock  clock.Clock // of the broker: one that is never set, see clock.Steady
 	Log    *slog.Logger
 
 	mu      sync.Mutex    // guards all below
 	next    map[int]int64 // by level: the next entry of its queue to deliver
 	changed uint64
 	running bool
+	begun   time.Time
 
 	saving sync.Mutex // one writer of the file; guards saved
 	saved  uint64
@@ -57,7 +58,7 @@ func (s *Service) Start() {
 	if s.running {
 		return
 	}
-	s.running = true
+	s.running, s.begun = true, s.Clock.Now()
 	ctx, cancel := context.WithCancel(context.Background())
 	s.stop = cancel
 	s.wake = make([]chan struct{}, s.Levels.Max())
@@ -186,15 +187,18 @@ func (s *Service) step(level int, from int64, got store.GetResult) bool {
 	return true
 }
 
-// dueAt is when the message is due: what its queue entry says, but never more than the level's delay from now.
-// A clock that was set back, or a level table that was made shorter, must not hold messages for ages.
+// dueAt is when the message is due: what its queue entry says. An entry that says more than the level's delay from now comes
+// from before this start, under a clock that was wrong or a longer table of levels: such a message is due, at the latest, the
+// level's delay after the start, and no earlier, for it may have been sent just before.
 func (s *Service) dueAt(level int, due []int64, i, n int, m *message.Message) time.Time {
 	at := s.Levels.DeliverTime(level, m.StoreTimestamp)
 	if len(due) == n {
 		at = due[i]
 	}
-	if limit := s.Clock.Now().UnixMilli() + s.Levels.Of(level).Milliseconds(); at > limit {
-		at = 0
+	if delay := s.Levels.Of(level).Milliseconds(); at > s.Clock.Now().UnixMilli()+delay {
+		s.mu.Lock()
+		at = s.begun.UnixMilli() + delay
+		s.mu.Unlock()
 	}
 	return time.UnixMilli(at)
 }

@@ -168,3 +168,20 @@ func FuzzAdopt(f *testing.F) {
 		}
 	})
 }
+
+func TestAMessageFromUnderAWrongClockWaitsItsLevelFromTheStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLog()
+		s := newService(l)
+		l.send(s, "sent ten years ahead", 2)
+		l.send(s, "sent right after it", 2)
+		l.waiting[1][0].StoreTimestamp += (10 * 365 * 24 * time.Hour).Milliseconds()
+		start := time.Now()
+		s.Start()
+		time.Sleep(time.Minute)
+		s.Close()
+		if len(l.delivered) != 2 || l.at[0].Sub(start) != 5*time.Second || l.at[1].Sub(start) != 5*time.Second {
+			t.Errorf("delivered %q at %v, started at %v", l.delivered, l.at, start)
+		}
+	})
+}

@@ -9,9 +9,11 @@ import (
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
+	"testing"
 	"time"
 
 	"rmqctl/internal/checker"
+	"rmqctl/internal/client"
 	"rmqctl/internal/message"
 	"rmqctl/internal/protocol"
 	"rmqctl/internal/remoting"
@@ -171,4 +173,21 @@ func spread(ds []time.Duration) (mean, most time.Duration) {
 		mean /= time.Duration(len(ds))
 	}
 	return mean, most
+}
+
+// sendPlain sends one message that the recorder does not know of, and returns the status.
+func sendPlain(t *testing.T, addr, topic string, queue int32, level int, body string) int32 {
+	t.Helper()
+	props := map[string]string{message.PropWait: "true"}
+	if level > 0 {
+		props[message.PropDelay] = fmt.Sprint(level)
+	}
+	_, _, err := client.Call(context.Background(), sharedClient(t), addr, protocol.SendMessageV2, &protocol.SendMessageRequestV2{
+		ProducerGroup: "torture", Topic: topic, DefaultTopic: message.AutoCreateTopic, DefaultTopicQueueNums: topicQueues, QueueID: queue,
+		BornTimestamp: time.Now().UnixMilli(), Properties: message.EncodeProperties(props),
+	}, []byte(body))
+	if err != nil && !errors.As(err, new(*protocol.Error)) {
+		t.Fatal(err)
+	}
+	return protocol.StatusOf(err)
 }
