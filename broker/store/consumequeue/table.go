@@ -27,6 +27,10 @@ type Table struct {
 	cut     int64                             // at loading, units of records beyond are dropped
 	walk    bool                              // at loading, trust no file to be zero behind its end
 	known   atomic.Pointer[map[string][]Past] // what the queues were, for loading
+	few     bool                              // so few were known that their files were looked at
+
+	// Short, when set, is told of a queue whose files end before the queue was known to end.
+	Short func(topic string, id int32, at, end int64)
 
 	mu     sync.RWMutex // guards topics and every topic's queues
 	topics map[string]*topic
@@ -50,8 +54,13 @@ func Open(dir string, segSize int64, cache *segment.Cache) (*Table, error) {
 	if err := vfs.MakeDirs(cache.FS, dir, 0o755); err != nil {
 		return nil, err
 	}
-	if err := cache.FS.RemoveAll(dir + deleted); err != nil {
-		return nil, err
+	if _, err := cache.FS.Stat(dir + deleted); err == nil { // a process was killed while it deleted topics: they stay deleted
+		if err := cache.FS.SyncDir(dir); err != nil {
+			return nil, err
+		}
+		if err := cache.FS.RemoveAll(dir + deleted); err != nil {
+			return nil, err
+		}
 	}
 	var err error
 	if t.whole, err = vfs.OpenWhole(cache.FS, dir); err != nil {
@@ -171,7 +180,8 @@ func (t *Table) Ensure(name string, id int32) *Queue {
 	if q := tp.find(id); q != nil {
 		return q
 	}
-	q := &Queue{Topic: name, ID: id, t: t, dir: queueDir(t.dir, name, id), loaded: true, minFor: -1}
+	_, missed := t.was(name, id) // its files are gone: it does not begin at 0
+	q := &Queue{Topic: name, ID: id, t: t, dir: queueDir(t.dir, name, id), loaded: !missed, minFor: -1}
 	tp.add(q)
 	return q
 }
@@ -241,6 +251,7 @@ func (t *Table) Queues(name string) []int32 {
 
 // Delete removes a topic with all its units.
 func (t *Table) Delete(name string) error {
+	t.unknow(name)
 	t.saveMu.Lock()
 	defer t.saveMu.Unlock()
 	t.Get(name, 0)
