@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 
 	"rmqctl/internal/vfs"
@@ -38,6 +39,7 @@ type power struct {
 	restful float64 // chance of a WriteBack before an operation
 	trace   func(string)
 	edges   func(n int, op vfs.Op, when moment) // is told of every operation, twice
+	peek    func()                              // is called before the log is synced, without any lock of ours
 }
 
 func newPower(disk *vfs.Mem, rng *rand.Rand) *power {
@@ -55,6 +57,9 @@ func changes(op vfs.Op) bool {
 }
 
 func (p *power) before(op vfs.Op) error {
+	if op.Kind == "sync" && p.peek != nil && strings.Contains(op.Name, "/commitlog/0") && !p.isOff() {
+		p.peek()
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.off {

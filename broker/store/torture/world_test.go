@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"rmqctl/broker/store"
@@ -37,6 +38,7 @@ type world struct {
 	rng   *rand.Rand
 	o     store.Options
 	sync  bool // SYNC_FLUSH
+	await bool // SYNC_FLUSH by AwaitFlushed: readers may be ahead of the disk
 	disk  *vfs.Mem
 	p     *power
 	s     *store.Store
@@ -49,7 +51,10 @@ type world struct {
 	flushed  int64            // a completed flush reached this, before the power went off
 	firstSeg int64            // retention had deleted everything below, when the power went off
 	powerCut bool             // the last end was a power cut, not a kill
-	cuts     tally
+
+	seenMu sync.Mutex // guards seen
+	seen   [][]byte   // records that readers got while the log was being synced
+	cuts   tally
 }
 
 // tally counts for the report.
@@ -74,11 +79,13 @@ func newWorld(seed uint64, trace func(string)) *world {
 	rng := rand.New(rand.NewPCG(seed, 0x70726f6f66))
 	w := &world{rng: rng, trace: trace, byID: map[int]*sent{}, readers: map[string]int64{}}
 	w.sync = rng.IntN(2) == 0
+	w.await = w.sync && rng.IntN(4) == 0
 	t := store.DefaultTunables()
 	t.FlushInterval, t.FlushThoroughInterval, t.FlushLeastPages = 510*time.Millisecond, 2*time.Second, 1
 	t.QueueFlushInterval, t.QueueFlushLeastPages, t.QueueFlushThoroughInterval = 1030*time.Millisecond, 0, 7*time.Second
 	t.CleanInterval, t.FileReserved, t.DeletePause = 3070*time.Millisecond, 20*time.Second, 0
 	t.DeleteWhen = []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23}
+	t.SyncFlush = w.sync && !w.await
 	w.o = store.Options{Dir: dir, SegmentSize: 4096 << rng.IntN(3), QueueSegmentSize: int64(20 * (5 + rng.IntN(200))),
 		IndexSlots: 50, IndexEntries: int32(20 + rng.IntN(100)), OpenFiles: 3 + rng.IntN(20), TailBytes: 1 << 17, Tunables: &t}
 	w.o.Events.OnFlush = func(flushed int64) {
@@ -172,6 +179,9 @@ func (w *world) plug(at int) {
 	if w.rng.IntN(2) == 0 {
 		w.p.restful = w.rng.Float64() / 4
 	}
+	if w.rng.IntN(2) == 0 && !w.await {
+		w.p.peek = w.peek
+	}
 }
 
 // arm lets the present switch go off after n more operations.
@@ -220,7 +230,7 @@ func (w *world) live() error {
 	steps := 5 + w.rng.IntN(60)
 	w.arm(1 + w.rng.IntN(steps*8))
 	for range steps {
-		if err := w.step(); err != nil {
+		if err := errors.Join(w.step(), w.peeked()); err != nil {
 			return err
 		}
 		if w.p.isOff() {
@@ -250,8 +260,10 @@ func (w *world) live() error {
 // step is one thing somebody does.
 func (w *world) step() error {
 	switch n := w.rng.IntN(100); {
-	case n < 45:
+	case n < 30:
 		return w.produce()
+	case n < 45:
+		return w.crowd()
 	case n < 55:
 		return w.batch()
 	case n < 75:
@@ -337,8 +349,8 @@ func (w *world) place() (string, int32) {
 func (w *world) produce() error {
 	m, x := w.message(w.place())
 	res, err := w.s.Append(m)
-	if err == nil && w.sync {
-		err = w.await(res.NextOffset)
+	if err == nil && w.await {
+		err = w.toDisk(res.NextOffset)
 	}
 	w.say("append %d to %s/%d: %s at %d, log %d to %d, %v", x.id, x.topic, x.queue, res.Status, res.QueueOffset, res.PhysicalOffset, res.NextOffset, err)
 	if w.p.isOff() {
@@ -350,7 +362,8 @@ func (w *world) produce() error {
 	return w.ack(x, res.QueueOffset, res.PhysicalOffset, res.NextOffset)
 }
 
-func (w *world) await(next int64) error {
+// toDisk waits as a caller without SyncFlush does.
+func (w *world) toDisk(next int64) error {
 	done := make(chan error, 1)
 	w.s.AwaitFlushed(next, 5*time.Second, func(err error) { done <- err })
 	return <-done
@@ -393,8 +406,8 @@ func (w *world) batch() error {
 	}
 	m := &message.Message{Topic: topic, QueueID: queue, BornHost: v4, StoreHost: v4, BornTimestamp: 1}
 	res, err := w.s.AppendBatch(m, items)
-	if err == nil && w.sync {
-		err = w.await(res.NextOffset)
+	if err == nil && w.await {
+		err = w.toDisk(res.NextOffset)
 	}
 	w.say("batch %d+%d to %s/%d: %s at %d, log %d to %d, %v", xs[0].id, len(xs), topic, queue, res.Status, res.QueueOffset, res.PhysicalOffset, res.NextOffset, err)
 	if w.p.isOff() {
@@ -455,6 +468,8 @@ func (w *world) consume() error {
 	return nil
 }
 
+var errBack = errors.New("is back, although it was gone")
+
 // recognise says which message a record is, and that it is whole.
 func (w *world) recognise(b []byte) (*sent, message.Message, error) {
 	m, n, err := message.Decode(b, message.Options{CheckCRC: true})
@@ -471,7 +486,7 @@ func (w *world) recognise(b []byte) (*sent, message.Message, error) {
 		return nil, m, fmt.Errorf("message %d has key %q", id, key)
 	}
 	if x.gone {
-		return nil, m, fmt.Errorf("message %d is back, although a cut had taken it", id)
+		return nil, m, fmt.Errorf("message %d: %w", id, errBack)
 	}
 	return x, m, nil
 }
