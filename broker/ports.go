@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 	"time"
 
 	"rmqctl/broker/config"
@@ -24,7 +25,7 @@ func (b *Broker) listen(cfg *config.Config) error {
 		ports = ports[:2]
 	}
 	for _, port := range ports {
-		ln, err := socket.Listen(context.Background(), "tcp", net.JoinHostPort(cfg.BindAddress, strconv.Itoa(port)))
+		ln, err := socket.Listen(context.Background(), "tcp", net.JoinHostPort(unbracket(cfg.BindAddress), strconv.Itoa(port)))
 		if err != nil {
 			return fmt.Errorf("open port %d: %w", port, err)
 		}
@@ -64,18 +65,26 @@ func (b *Broker) haAddr(cfg *config.Config) string {
 	if len(b.listeners) > 2 {
 		port = portOf(b.listeners[2])
 	}
-	host := cfg.BrokerIP2
+	host := unbracket(cfg.BrokerIP2)
 	if host == "" {
 		host = b.advertise.Addr().String()
 	}
 	return net.JoinHostPort(host, strconv.Itoa(port))
 }
 
+// unbracket takes the brackets off an IPv6 address: RocketMQ wants brokerIP1=[::1].
+func unbracket(host string) string {
+	if inner, ok := strings.CutPrefix(host, "["); ok && strings.HasSuffix(inner, "]") {
+		return inner[:len(inner)-1]
+	}
+	return host
+}
+
 // advertised is the address clients are told: the configured one, else the one this broker binds to, else the host's
 // first address that is not loopback.
 func advertised(cfg *config.Config) (netip.Addr, error) {
 	for _, text := range []string{cfg.BrokerIP1, cfg.BindAddress} {
-		if text == "" {
+		if text = unbracket(text); text == "" {
 			continue
 		}
 		ip, err := netip.ParseAddr(text)
