@@ -30,6 +30,9 @@ const (
 	All53     = "5.3.3" // name server, broker, client, mqadmin
 )
 
+// OverIPv6 behind the version of a Java program lets it use IPv6: by default it knows IPv4 only.
+const OverIPv6 = " over IPv6"
+
 // Ours is the version name of this repository's own program: RMQCTL, or built from the tree.
 const Ours = "rmqctl"
 

@@ -5,6 +5,7 @@ package peers
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -181,18 +182,18 @@ var javaFlags = []string{
 	"--add-opens=java.base/java.nio=ALL-UNNAMED",
 	"--add-opens=java.base/java.lang=ALL-UNNAMED",
 	"--add-opens=java.base/java.util=ALL-UNNAMED",
-	"-Djava.net.preferIPv4Stack=true",
 }
 
 // java is a command of one version in a home of its own: conf with a quiet logback, logs, and nothing in the user's home.
 func java(t testing.TB, version, home string, args ...string) *exec.Cmd {
 	t.Helper()
+	version, v6 := strings.CutSuffix(version, OverIPv6)
 	logback := strings.ReplaceAll(logbackXML, "HOME", home)
 	for _, name := range []string{"logback_namesrv.xml", "logback_broker.xml", "logback_tools.xml"} {
 		write(t, filepath.Join(home, "conf", name), logback)
 	}
 	argv := append([]string{}, javaFlags...)
-	argv = append(argv,
+	argv = append(argv, fmt.Sprintf("-Djava.net.preferIPv4Stack=%v", !v6),
 		"-Duser.home="+home, "-Drocketmq.client.logRoot="+home, "-Drocketmq.log.root="+home,
 		"-Drmq.logback.configurationFile="+filepath.Join(home, "conf", "logback_broker.xml"),
 		"-cp", classes(t, version)+":"+jars(version))

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
@@ -30,6 +31,7 @@ type Server struct {
 	Store   string // a broker's storePathRootDir
 	version string
 	class   string
+	v6      bool // a Java server speaks IPv6: its brokerIP1 is such an address, in brackets
 	t       testing.TB
 }
 
@@ -73,10 +75,11 @@ func StartBroker(t testing.TB, version, namesrv string, props map[string]string)
 	}
 	maps.Copy(all, props)
 	s.Store = all["storePathRootDir"]
+	s.v6 = strings.HasPrefix(all["brokerIP1"], "[")
 	all["storePathCommitLog"] = filepath.Join(s.Store, "commitlog")
 	properties(t, s.conf(), all)
-	s.Addr = "127.0.0.1:" + all["listenPort"]
-	s.HAAddr = "127.0.0.1:" + all["haListenPort"]
+	s.Addr = all["brokerIP1"] + ":" + all["listenPort"]
+	s.HAAddr = all["brokerIP1"] + ":" + all["haListenPort"]
 	s.Start()
 	return s
 }
@@ -103,7 +106,11 @@ func (s *Server) Launch() {
 
 func (s *Server) command() *exec.Cmd {
 	if s.version != Ours {
-		return java(s.t, s.version, s.Home, "Serve", s.class, "-c", s.conf())
+		version := s.version
+		if s.v6 {
+			version += OverIPv6
+		}
+		return java(s.t, version, s.Home, "Serve", s.class, "-c", s.conf())
 	}
 	what := "broker"
 	if s.class == namesrvClass {
