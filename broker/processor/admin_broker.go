@@ -213,9 +213,13 @@ func (p *BrokerAdmin) storeNumbers(t map[string]string) {
 	t["dispatchMaxBuffer"], t["pageCacheLockTimeMills"] = "0", "0"
 	t["putMessageFailedTimes"], t["putMessageEntireTimeMax"], t["getMessageEntireTimeMax"] = "0", "0", "0"
 	t["putMessageDistributeTime"] = ""
+	t["commitLogFlushes"] = fmt.Sprint(s.Flushes) // ours: how often the log was made durable
 	t["EndTransactionQueueSize"], t["EndTransactionThreadPoolQueueCapacity"] = "0", "0"
 	if err := p.Store.Writable(); err != nil {
 		t["storeTakesNoMessages"] = err.Error() // ours: absent while all is well
+	}
+	if s.Damages > 0 {
+		t["storeDamaged"] = fmt.Sprintf("%d places since the start, the last: %s", s.Damages, s.LastDamage) // ours: absent while all is well
 	}
 	t["earliestMessageTimeStamp"] = fmt.Sprint(p.earliest(s.MinPhysical))
 	for key, dir := range map[string]string{"commitLogDiskRatio": cfg.StorePathCommitLog, "consumeQueueDiskRatio": cfg.StorePathConsumeQueue} {

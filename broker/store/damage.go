@@ -40,6 +40,8 @@ func (s *Store) lostName(name string) (string, error) {
 
 func (s *Store) corrupt(what string, off int64) {
 	s.log.Error("store: "+what, "offset", off)
+	s.count.damages.Add(1)
+	s.count.lastDamage.Store(&what)
 	if f := s.o.Events.OnCorrupt; f != nil {
 		f(what, off)
 	}

@@ -146,6 +146,9 @@ func (s *Store) knowEnds(ck *checkpoint, exact bool) error {
 		return nil
 	}
 	if exact && safe <= ck.safe {
+		s.table.Short = func(topic string, id int32, at, end int64) {
+			s.corrupt(fmt.Sprintf("the files of queue %s/%d end at offset %d, the queue ended at %d: its units are looked up in the log as they are read", topic, id, at, end), 0)
+		}
 		s.table.Know(ends)
 		return nil
 	}

@@ -132,6 +132,9 @@ func (g *getter) scan(offset int64) error {
 			continue
 		}
 		b, err := g.record(u, i)
+		if b != nil && !g.mine(b, offset+int64(i)) {
+			b = nil
+		}
 		if errors.Is(err, vfs.ErrCold) && len(g.res.Messages) >= g.t.MaxCountInMemory/2 {
 			return nil // enough for once; the next Get begins with the cold one
 		}
@@ -220,6 +223,11 @@ func (g *getter) record(u consumequeue.Unit, i int) ([]byte, error) {
 	return nil, fmt.Errorf("%w: %d was cut off meanwhile", ErrNotFound, u.Phys)
 }
 
+// mine tells whether a record says that it is message at of this queue.
+func (g *getter) mine(b []byte, at int64) bool {
+	return int64(binary.BigEndian.Uint64(b[20:])) == at && int32(binary.BigEndian.Uint32(b[12:])) == g.q.ID || light(g.q)
+}
+
 // inMemory finds u in the tail or in a block; fresh says that the bytes never were on a disk.
 func (g *getter) inMemory(u consumequeue.Unit) (b []byte, fresh bool) {
 	if g.chunk != nil {
@@ -282,6 +290,9 @@ func (g *getter) checked(b []byte, u consumequeue.Unit, stored bool) []byte {
 			g.s.damaged(u.Phys, err)
 			return nil
 		}
+		if string(r.Topic) != g.q.Topic && !light(g.q) {
+			return nil
+		}
 	}
 	return b
 }
@@ -289,7 +300,7 @@ func (g *getter) checked(b []byte, u consumequeue.Unit, stored bool) []byte {
 // damaged tells of a stored record that is not served, once for each.
 func (s *Store) damaged(phys int64, why error) {
 	if s.count.firstDamage(phys) {
-		s.corrupt(fmt.Sprintf("a stored message is damaged and is not served (%v)", why), phys)
+		s.corrupt(fmt.Sprintf("a stored message is damaged and is not served: %s: %v", s.placeOf(phys), why), phys)
 	}
 }
 

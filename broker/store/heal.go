@@ -5,6 +5,7 @@ package store
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 
 	"rmqctl/broker/store/consumequeue"
@@ -140,7 +141,10 @@ func (s *Store) leads(q *consumequeue.Queue, at int64, u consumequeue.Unit) bool
 	return err == nil && r.Size == u.Size && isOf(&r, q, at)
 }
 
-// isOf tells whether a record is message at of q. Light queues hold messages of other topics.
+// isOf tells whether a record is message at of q.
 func isOf(r *message.Record, q *consumequeue.Queue, at int64) bool {
-	return r.QueueOffset == at && r.QueueID == q.ID && string(r.Topic) == q.Topic || len(q.Topic) > 5 && q.Topic[:5] == "%LMQ%"
+	return r.QueueOffset == at && r.QueueID == q.ID && string(r.Topic) == q.Topic || light(q)
 }
+
+// light queues hold messages of other topics.
+func light(q *consumequeue.Queue) bool { return strings.HasPrefix(q.Topic, "%LMQ%") }

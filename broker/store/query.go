@@ -154,7 +154,10 @@ func (s *Store) LookMessage(phys int64) ([]byte, error) {
 		return nil, s.lookError(phys, err)
 	}
 	var r message.Record
-	if _, err := r.Parse(b, message.Options{}); err != nil || r.PhysicalOffset != phys {
+	if _, err := r.Parse(b, message.Options{CheckCRC: true}); err != nil || r.PhysicalOffset != phys {
+		if errors.Is(err, message.ErrBadCRC) { // else there may be no record at all
+			s.damaged(phys, err)
+		}
 		return nil, fmt.Errorf("%w: %d", ErrNotFound, phys)
 	}
 	return b, nil

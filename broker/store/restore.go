@@ -105,6 +105,9 @@ func (s *Store) restoreUnit(r *message.Record, p *known, d *Dispatch) error {
 		s.corrupt(fmt.Sprintf("a record claims offset %d of queue %s/%d, which cannot be", r.QueueOffset, q.Topic, q.ID), r.PhysicalOffset)
 		return nil
 	case consumequeue.Restarted:
+		if err := s.forgetEnds(); err != nil {
+			return err
+		}
 		s.log.Info("queue numbered anew", "topic", q.Topic, "queue", q.ID, "offset", r.QueueOffset)
 	}
 	d.Topic, d.MaxOffset, d.TagsCode = q.Topic, r.QueueOffset+1, u.Tags

@@ -20,9 +20,11 @@ type Stats struct {
 	QueueBytesPending  int64 // bytes of queues in memory only
 	Flushes            int64
 	IndexErrors        int64
-	Stalls             int64 // times the disk did not answer for a second
-	DiskUsedPercent    int   // of the fuller disk; -1 not measured
-	LastStored         int64 // store timestamp of the newest message, ms
+	Stalls             int64  // times the disk did not answer for a second
+	DiskUsedPercent    int    // of the fuller disk; -1 not measured
+	LastStored         int64  // store timestamp of the newest message, ms
+	Damages            int64  // damaged places found since the start
+	LastDamage         string // the newest of them
 }
 
 // Stats reads the numbers.
@@ -38,6 +40,7 @@ func (s *Store) Stats() Stats {
 		ToFlush: end - flushed, DispatchBehind: max(end-published, 0), QueueBytesPending: s.table.PendingBytes(),
 		Flushes: s.flush.flush.Load(), IndexErrors: s.count.indexErrors.Load(), Stalls: s.count.stalls.Load(),
 		DiskUsedPercent: int(s.count.disk.Load()), LastStored: stored,
+		Damages: s.count.damages.Load(), LastDamage: s.count.damage(),
 	}
 }
 
@@ -45,10 +48,19 @@ func (s *Store) Stats() Stats {
 type counters struct {
 	messages, bytes, gets, got atomic.Int64
 	indexErrors, disk, stalls  atomic.Int64
+	damages                    atomic.Int64
+	lastDamage                 atomic.Pointer[string]
 
 	mu      sync.Mutex         // guards failing and hurt
 	failing map[string]bool    // background work whose last try failed
 	hurt    map[int64]struct{} // damaged records that were told of
+}
+
+func (c *counters) damage() string {
+	if what := c.lastDamage.Load(); what != nil {
+		return *what
+	}
+	return ""
 }
 
 // firstDamage remembers a damaged record; false: it was told of, or too many were.

@@ -12,6 +12,7 @@ import (
 	tea "github.com/charmbracelet/bubbletea"
 
 	"rmqctl/cmd/rmqctl/tui"
+	"rmqctl/internal/client"
 	"rmqctl/provision"
 )
 
@@ -82,6 +83,20 @@ func (c *statusCmd) restart(ctx context.Context, std *streams, j *job, act tui.A
 	return r.result(r.watch(ctx, provision.Restart))
 }
 
+// damages is a line for each broker that has found damage in its files. It goes on without what is damaged: the cluster is
+// healthy all the same.
+func damages(s *client.ClusterStatus) string {
+	var b strings.Builder
+	for _, g := range s.Groups {
+		for _, m := range g.Members {
+			if m.Damaged != "" {
+				fmt.Fprintf(&b, "damage: broker %s[%d] %s: %s\n        stop it, then look with `rmqctl store check`\n", g.Name, m.ID, m.Addr, m.Damaged)
+			}
+		}
+	}
+	return b.String()
+}
+
 // once prints one look. A cluster that is not healthy is exit code 1.
 func (c *statusCmd) once(ctx context.Context, std *streams, session *provision.Session) error {
 	s, err := session.Status(ctx)
@@ -92,7 +107,7 @@ func (c *statusCmd) once(ctx context.Context, std *streams, session *provision.S
 	if c.Output == "json" {
 		err = json.NewEncoder(std.out).Encode(map[string]any{"healthy": ok, "problems": why, "status": s})
 	} else {
-		_, err = fmt.Fprint(std.out, tui.Table(s))
+		_, err = fmt.Fprint(std.out, tui.Table(s)+damages(s.ClusterStatus))
 	}
 	if err == nil && !ok {
 		return withCode(exitFailed, errors.New("not healthy: "+strings.Join(why, "; ")))

@@ -50,6 +50,7 @@ type MemberStatus struct {
 	Uptime       time.Duration `json:"uptimeNanos"`
 	RegisteredAt int           `json:"registeredAt"`              // name servers that know it
 	Refuses      string        `json:"takesNoMessages,omitempty"` // why; the broker answers, and is read from
+	Damaged      string        `json:"storeDamaged,omitempty"`    // what the broker found damaged in its files since it was started
 	Err          string        `json:"error,omitempty"`
 	// Runtime is everything the broker said (GET_BROKER_RUNTIME_INFO).
 	Runtime map[string]string `json:"-"`
@@ -156,6 +157,7 @@ func (c *Client) look(ctx context.Context, m *MemberStatus) {
 	}
 	m.MaxOffset, _ = strconv.ParseInt(kv["commitLogMaxOffset"], 10, 64)
 	m.Refuses = kv["storeTakesNoMessages"]
+	m.Damaged = kv["storeDamaged"]
 	m.DiskRatio = FirstNumber(kv["commitLogDiskRatio"])
 	if ms, err := strconv.ParseInt(kv["bootTimestamp"], 10, 64); err == nil && ms > 0 {
 		m.Uptime = time.Since(time.UnixMilli(ms)).Round(time.Second)

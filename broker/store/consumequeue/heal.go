@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path/filepath"
 	"slices"
 
@@ -28,7 +29,19 @@ func (t *Table) Know(list []Past) {
 	for _, k := range list {
 		known[k.Topic] = append(known[k.Topic], k)
 	}
+	t.few = len(list) <= mostLooked
 	t.known.Store(&known)
+}
+
+// unknow forgets a topic that goes on purpose.
+func (t *Table) unknow(topic string) {
+	known := t.known.Load()
+	if known == nil || (*known)[topic] == nil {
+		return
+	}
+	left := maps.Clone(*known)
+	delete(left, topic)
+	t.known.Store(&left)
 }
 
 func (t *Table) was(topic string, id int32) (Past, bool) {
@@ -92,11 +105,7 @@ func (t *Table) Broken(logMin int64) []Past {
 	if known == nil {
 		return nil
 	}
-	n := 0
-	for _, of := range *known {
-		n += len(of)
-	}
-	if n > mostLooked {
+	if !t.few {
 		return nil // each is looked at when it is loaded
 	}
 	var out []Past
@@ -181,6 +190,27 @@ func (q *Queue) endKnown() (ok bool, err error) {
 		}
 	}
 	return true, q.cutToPhys(q.t.cut)
+}
+
+// notBelow lets a queue not end below what was known: its readers have seen those offsets. Its missing units are zero, and
+// are put right from the log by whoever reads them. Where there are few queues the start has made it again instead.
+func (q *Queue) notBelow() {
+	k, ok := q.t.was(q.Topic, q.ID)
+	if !ok || q.end >= k.End || q.t.walk || q.t.few {
+		return
+	}
+	if tell := q.t.Short; tell != nil {
+		tell(q.Topic, q.ID, q.end, k.End)
+	}
+	if len(q.files) == 0 {
+		q.end, q.saved = k.First, k.First
+	}
+	q.tail = append(q.tail, make([]byte, (k.End-q.end)*UnitSize)...)
+	q.end = k.End
+	if !q.dirty {
+		q.dirty = true
+		q.t.markDirty(q)
+	}
 }
 
 // goesOn is the end of the units from n on that are valid and newer than highest.

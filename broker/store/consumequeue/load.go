@@ -29,6 +29,7 @@ func (q *Queue) load() error {
 	if err := q.findEnd(); err != nil {
 		return err
 	}
+	q.notBelow()
 	q.loaded = true
 	return nil
 }
