@@ -155,13 +155,13 @@ func (v *Verified) OK() bool {
 	return v.Missing == 0 && v.Corrupt == 0 && v.Duplicates == 0 && v.FirstError == ""
 }
 
-// dispatchTime is how long a broker may take until what it acknowledged can be read.
-const dispatchTime = 10 * time.Second
-
 // Verify reads the topics of o from the start and looks for every message that the ledger says was acknowledged.
 func Verify(ctx context.Context, o Options, l *Ledger) (*Verified, error) {
 	o.Repeat, o.Duration, o.Warmup, o.Rate = false, time.Hour, 0, 0
 	o.Connections, o.InFlight = 4, 1
+	if o.Patience == 0 {
+		o.Patience = 10 * time.Second
+	}
 	r, err := newRun(ctx, o)
 	if err != nil {
 		return nil, err
@@ -177,7 +177,7 @@ func Verify(ctx context.Context, o Options, l *Ledger) (*Verified, error) {
 		}
 	}()
 	r.start()
-	for late := time.Now().Add(dispatchTime); ; {
+	for late := time.Now().Add(o.Patience); ; {
 		var all sync.WaitGroup
 		for _, p := range ps {
 			p.prepare()

@@ -44,6 +44,7 @@ type Options struct {
 	Pull        int32         // most messages of one pull; 0: 32
 	Repeat      bool          // Consume begins again at the first message when it has read the last
 	Record      bool          // Produce keeps a Ledger, for Verify
+	Patience    time.Duration // of Verify with a broker that has not shown everything yet; 0: 10 s
 	Pids        []int         // brokers on this machine whose cost is wanted
 }
 

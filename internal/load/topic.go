@@ -9,7 +9,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"rmqctl/internal/message"
 	"rmqctl/internal/protocol"
 	"rmqctl/internal/remoting"
 )
@@ -121,9 +120,4 @@ func Once(ctx context.Context, addr, topic string) error {
 			return nil
 		}
 	}
-}
-
-// RecordSize is what a message of o takes in the commit log, without the properties that a broker adds.
-func RecordSize(o Options) int64 {
-	return int64(message.MinRecord + o.Size + len(o.Topics[0]) + len(properties("")) + len(markUniqKey))
 }

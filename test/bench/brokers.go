@@ -91,9 +91,23 @@ func (k *broker) start(ctx context.Context) (err error) {
 		return err
 	}
 	if k.pair && k.props["brokerRole"] == "ASYNC_MASTER" {
-		time.Sleep(8 * time.Second) // a slave tries every 5 s, and no answer says that it is there
+		return k.joined(ctx)
 	}
 	return nil
+}
+
+// joined waits until an ASYNC_MASTER, of ours, says that its slave has everything. No acknowledgement of a message would.
+func (k *broker) joined(ctx context.Context) error {
+	rc := remoting.NewClient(remoting.ClientOptions{})
+	defer rc.Close()
+	for late := time.Now().Add(time.Minute); time.Now().Before(late) && ctx.Err() == nil; time.Sleep(50 * time.Millisecond) {
+		_, body, err := remoting.Do(ctx, rc, k.addr(), protocol.GetBrokerHAStatus, &protocol.Empty{})
+		var info protocol.HARuntimeInfo
+		if err == nil && protocol.Unmarshal(body, &info) == nil && info.InSyncSlaveNums > 0 {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s: the slave does not join", k.label)
 }
 
 func (k *broker) run(role string, port int, more map[string]string) (*process, error) {
@@ -240,6 +254,20 @@ func (k *broker) configure(ctx context.Context, text string) error {
 		}
 	}
 	return nil
+}
+
+// numbers are what the broker says of itself; ours counts how often it made the log durable.
+func (k *broker) numbers(ctx context.Context) (flushes, logEnd float64) {
+	rc := remoting.NewClient(remoting.ClientOptions{})
+	defer rc.Close()
+	_, body, err := remoting.Do(ctx, rc, k.addr(), protocol.GetBrokerRuntimeInfo, &protocol.Empty{})
+	var t protocol.KVTable
+	if err != nil || protocol.Unmarshal(body, &t) != nil {
+		return 0, 0
+	}
+	_, _ = fmt.Sscan(t.Table["commitLogFlushes"], &flushes)
+	_, _ = fmt.Sscan(t.Table["commitLogMaxOffset"], &logEnd)
+	return flushes, logEnd
 }
 
 func (k *broker) target() []load.Target { return []load.Target{{Addr: k.addr(), Queues: queues}} }

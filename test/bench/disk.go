@@ -25,10 +25,10 @@ func dirSize(dir string) (n int64) {
 	return n
 }
 
-// quiet syncs the disks and waits until the machine has next to nothing to do, for at most ten seconds.
-func quiet(ctx context.Context) {
+// quiet syncs the disks and waits until the machine has next to nothing to do, for a while.
+func (b *bench) quiet(ctx context.Context) {
 	syncDisks()
-	for late := time.Now().Add(10 * time.Second); time.Now().Before(late) && ctx.Err() == nil; {
+	for late := time.Now().Add(b.s.Quiet); time.Now().Before(late) && ctx.Err() == nil; {
 		from := load.TakeUsage()
 		time.Sleep(200 * time.Millisecond)
 		to := load.TakeUsage()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 )
 
 // kind says what a goal is compared with.
@@ -48,6 +49,8 @@ func goals() []goal {
 		{id: "S2", workload: "sync-64x16", measure: "CPU per message", value: "cpu", most: 1.0 / 6},
 		{id: "S3", workload: "sync-64x16", measure: "p99", value: "p99", most: 0.3},
 		{id: "S4", workload: "sync-8x32", measure: "messages/s", value: "perSecond", least: 3},
+		{id: "S6", workload: "sync-8x32", measure: "fdatasyncs per 1,000 messages", value: "syncsPer1000", kind: absolute, most: 10},
+		{id: "S7", workload: "sync-64x16", measure: "fdatasyncs per 1,000 messages", value: "syncsPer1000", kind: absolute, most: 4},
 		{id: "S5", workload: "sync-1x1", measure: "p50", value: "p50", most: 0.25},
 		{id: "H1", workload: "ha-64x16", measure: "messages/s", value: "perSecond", least: 2.8},
 		{id: "H2", workload: "ha-64x16", measure: "CPU of the master per message", value: "cpu", most: 0.25},
@@ -77,9 +80,9 @@ func goals() []goal {
 func (g *goal) want() string {
 	switch {
 	case g.kind == absolute && g.least > 0:
-		return fmt.Sprintf(">= %s %s", short(g.least), g.unit)
+		return strings.TrimSpace(fmt.Sprintf(">= %s %s", short(g.least), g.unit))
 	case g.kind == absolute:
-		return fmt.Sprintf("<= %s %s", short(g.most), g.unit)
+		return strings.TrimSpace(fmt.Sprintf("<= %s %s", short(g.most), g.unit))
 	case g.least > 0:
 		return fmt.Sprintf(">= %sx", short(g.least))
 	case g.most < 0.24:

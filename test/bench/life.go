@@ -67,10 +67,13 @@ func connections(ctx context.Context, t *turn, k *broker) (*line, error) {
 	}
 	defer done()
 	time.Sleep(3 * time.Second)
-	after := load.TakeUsage(k.pids()...).Procs[0]
+	from := load.TakeUsage(k.pids()...)
+	after := from.Procs[0]
+	time.Sleep(t.b.s.Idle / 3)
+	costs, _ := load.TakeUsage(k.pids()...).Since(from, 0)
 	return &line{Values: map[string]float64{
 		"kibPerConn": float64(after.Anon-before.Anon) / 1024 / float64(t.b.s.Conns), "anonMiB": float64(after.Anon) / (1 << 20),
-		"beforeMiB": float64(before.Anon) / (1 << 20),
+		"beforeMiB": float64(before.Anon) / (1 << 20), "idlePercent": 100 * costs[0].CPUSeconds / (t.b.s.Idle / 3).Seconds(),
 	}}, nil
 }
 
@@ -87,7 +90,8 @@ func recovery(ctx context.Context, t *turn, k *broker) (*line, error) {
 		return nil, err
 	}
 	v := map[string]float64{"messages": float64(ledger.Acked()), "failed": float64(r.Failed)}
-	gb := float64(ledger.Acked()*load.RecordSize(o)) / 1e9
+	_, end := k.numbers(ctx)
+	gb := end / 1e9
 	v["gigabytes"] = gb
 	for _, c := range []struct {
 		name          string
@@ -104,7 +108,7 @@ func recovery(ctx context.Context, t *turn, k *broker) (*line, error) {
 				}
 			}
 		}
-		if quiet(ctx); c.cold {
+		if t.b.quiet(ctx); c.cold {
 			forget(k.store())
 		}
 		took, err := k.upTime(ctx)
@@ -140,7 +144,7 @@ func manyTopics(ctx context.Context, t *turn, k *broker) (*line, error) {
 		return nil, err
 	}
 	v := map[string]float64{"createSeconds": r.Seconds, "createFailed": float64(r.Failed)}
-	var one, many []float64
+	var one, many, oneCPU []float64
 	var last *load.Result
 	for range 2 {
 		for _, topics := range [][]string{nil, names} {
@@ -148,7 +152,7 @@ func manyTopics(ctx context.Context, t *turn, k *broker) (*line, error) {
 			if topics != nil {
 				o.Topics = topics
 			}
-			quiet(ctx)
+			b.quiet(ctx)
 			var r *load.Result
 			if topics == nil {
 				r, _, err = b.produce(ctx, k, o)
@@ -159,7 +163,7 @@ func manyTopics(ctx context.Context, t *turn, k *broker) (*line, error) {
 				return nil, err
 			}
 			if topics == nil {
-				one = append(one, r.PerSecond)
+				one, oneCPU = append(one, r.PerSecond), append(oneCPU, r.BrokerCPU())
 				continue
 			}
 			many = append(many, r.PerSecond)
@@ -175,6 +179,7 @@ func manyTopics(ctx context.Context, t *turn, k *broker) (*line, error) {
 		v[name] = n
 	}
 	v["perSecond"], v["onePerSecond"] = middle(many), middle(one)
+	v["oneCPU"] = middle(oneCPU)
 	v["ofOneTopic"] = middle(many) / middle(one)
 	k.master.stop()
 	took, err := k.upTime(ctx)
@@ -183,6 +188,11 @@ func manyTopics(ctx context.Context, t *turn, k *broker) (*line, error) {
 	}
 	v["millis"] = millis(took)
 	v["restartAnonMiB"] = float64(load.TakeUsage(k.pids()...).Procs[0].Anon) / (1 << 20)
+	k.master.kill()
+	if took, err = k.upTime(ctx); err != nil {
+		return nil, err
+	}
+	v["asKilledMillis"] = millis(took)
 	return &line{Result: last, Values: v}, nil
 }
 

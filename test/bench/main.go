@@ -43,8 +43,10 @@ type settings struct {
 	Conns     int    // of the workload with many connections
 	Backlog   int64  // messages that are consumed, and that are recovered
 	Idle      time.Duration
-	Tries     int // of a run that was disturbed
+	Quiet     time.Duration // longest wait for a quiet machine before a run
+	Tries     int           // of a run that was disturbed
 	Command   string
+	Port      int // the first of those that brokers listen on
 	started   time.Time
 }
 
@@ -114,7 +116,7 @@ func fromEnvironment() (*settings, error) {
 		Workloads: words(os.Getenv("WORKLOADS")), Peers: words(env("PEERS", "ours 4.9.7 5.3.3")), Heap: env("HEAP", "4g"),
 		Dir: env("BENCH_DIR", filepath.Join(root, "bin", "bench.d")), Page: env("PAGE", filepath.Join(root, "docs", "BENCHMARKS.md")),
 		Program: env("RMQCTL", filepath.Join(root, "bin", "rmqctl")), Libs: env("RMQ_JAVA_LIBS", filepath.Join(cache, "rmqctl-java")),
-		Tries: 3, started: time.Now(),
+		Quiet: 10 * time.Second, Port: 20890, started: time.Now(),
 	}
 	s.Results = env("RESULTS", filepath.Join(root, "bin", "bench.jsonl"))
 	var errs []error

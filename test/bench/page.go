@@ -214,7 +214,7 @@ func show(key string, v float64) string {
 			return short(v/1000) + " ms"
 		}
 		return short(v) + " µs"
-	case "cpu", "slaveCPU", "clientCPU":
+	case "cpu", "oneCPU", "slaveCPU", "clientCPU":
 		return short(v) + " µs"
 	case "anonMiB", "rssMiB":
 		return short(v) + " MiB"
@@ -237,13 +237,13 @@ func show(key string, v float64) string {
 // details has a table for each workload: all peers, medians and ranges.
 func (t *table) details(b *strings.Builder) {
 	b.WriteString("## All figures\n\nMedian (smallest to greatest of the rounds).\n\n")
-	loads := [][2]string{{"perSecond", "messages"}, {"p50", "p50"}, {"p99", "p99"}, {"p999", "p99.9"}, {"max", "max"}, {"cpu", "CPU per message"}, {"slaveCPU", "of the slave"}, {"clientCPU", "client"}, {"anonMiB", "anonymous"}, {"failed", "failed"}, {"missing", "lost or twice"}}
+	loads := [][2]string{{"perSecond", "messages"}, {"p50", "p50"}, {"p99", "p99"}, {"p999", "p99.9"}, {"max", "max"}, {"cpu", "CPU per message"}, {"slaveCPU", "of the slave"}, {"clientCPU", "client"}, {"anonMiB", "anonymous"}, {"syncsPer1000", "fdatasyncs per 1,000"}, {"failed", "failed"}, {"missing", "lost or twice"}}
 	own := map[string][][2]string{
 		"start":    {{"millis", "first acknowledged message"}},
 		"idle":     {{"idlePercent", "of one processor"}, {"anonMiB", "anonymous"}, {"rssMiB", "resident"}},
-		"conns":    {{"kibPerConn", "per connection"}, {"anonMiB", "anonymous with them"}},
+		"conns":    {{"kibPerConn", "per connection"}, {"anonMiB", "anonymous with them"}, {"idlePercent", "CPU with them"}},
 		"recovery": {{"messages", "messages"}, {"gigabytes", "GB of log"}, {"asKilledMillis", "as killed"}, {"rebuildMillis", "whole log"}, {"rebuildGBps", "whole log"}, {"rebuildPerSecond", "messages/s"}, {"coldRebuildMillis", "whole log, cold"}, {"coldRebuildGBps", "whole log, cold"}, {"missing", "lost or twice"}},
-		"topics":   {{"createSeconds", "all made"}, {"onePerSecond", "one topic"}, {"perSecond", "all topics"}, {"ofOneTopic", "ratio"}, {"p99", "p99"}, {"cpu", "CPU per message"}, {"anonMiB", "anonymous"}, {"millis", "restart"}, {"restartAnonMiB", "MiB anonymous after it"}, {"missing", "lost or twice"}},
+		"topics":   {{"createSeconds", "all made"}, {"onePerSecond", "one topic"}, {"perSecond", "all topics"}, {"ofOneTopic", "ratio"}, {"p99", "p99"}, {"oneCPU", "CPU per message, one topic"}, {"cpu", "all topics"}, {"anonMiB", "anonymous"}, {"asKilledMillis", "start after kill -9"}, {"millis", "restart"}, {"restartAnonMiB", "MiB anonymous after it"}, {"missing", "lost or twice"}},
 	}
 	for _, g := range groups() {
 		for _, w := range g.workloads {

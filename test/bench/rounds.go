@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 )
@@ -40,13 +41,13 @@ func newBench(s *settings) (*bench, error) {
 			return nil, fmt.Errorf("%s: %w (make build, make peers)", peer, err)
 		}
 	}
-	b := &bench{s: s, ports: 20900, nameServer: "127.0.0.1:20890"}
+	b := &bench{s: s, ports: s.Port, nameServer: fmt.Sprintf("127.0.0.1:%d", s.Port)}
 	home := filepath.Join(s.Dir, "names")
 	if err := os.MkdirAll(home, 0o755); err != nil {
 		return nil, err
 	}
 	conf := filepath.Join(home, "namesrv.conf")
-	text := "listenPort=20890\nbindAddress=127.0.0.1\nkvConfigPath=" + filepath.Join(home, "kv.json") + "\n"
+	text := fmt.Sprintf("listenPort=%d\nbindAddress=127.0.0.1\nkvConfigPath=%s\n", s.Port, filepath.Join(home, "kv.json"))
 	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
 		return nil, err
 	}
@@ -124,7 +125,7 @@ func (b *bench) group(ctx context.Context, g *group, peers []string) error {
 	}()
 	for _, p := range peers {
 		ks = append(ks, b.broker(p, p, g.name, g.pair, g.props))
-		if g.pair && p == ours && b.s.wants("ha-*", "") {
+		if p == ours && slices.ContainsFunc(g.workloads, func(w *workload) bool { return w.async && b.s.wants(w.name, p) }) {
 			ks = append(ks, b.broker(p, oursAsync, g.name, true, map[string]string{"brokerRole": "ASYNC_MASTER"}))
 		}
 	}
@@ -204,6 +205,9 @@ func (b *bench) workload(ctx context.Context, w *workload, ks []*broker) {
 
 // failed saves that a run has not been made.
 func (b *bench) failed(workload string, k *broker, round int, err error) {
+	if errors.Is(err, context.Canceled) {
+		return // the user's wish
+	}
 	b.say("%s %s: %v", workload, k.label, err)
 	_ = b.save(&line{Workload: workload, Peer: k.label, Round: round, Error: err.Error()})
 }
@@ -286,7 +290,7 @@ func (l *line) brief() string {
 func (t *turn) once(ctx context.Context, k *broker) (*line, error) {
 	if t.w.bare() {
 		defer k.end()
-		quiet(ctx)
+		t.b.quiet(ctx)
 		return t.w.run(ctx, t, k)
 	}
 	k.thaw()
@@ -296,7 +300,7 @@ func (t *turn) once(ctx context.Context, k *broker) (*line, error) {
 			return nil, err
 		}
 	}
-	quiet(ctx)
+	t.b.quiet(ctx)
 	if t.w.awake {
 		defer t.b.awake()()
 	}

@@ -88,14 +88,20 @@ func both(w *workload) *workload  { w.async = true; return w }
 func send(name, title string, s shape) *workload {
 	return &workload{name: name, title: title, run: func(ctx context.Context, t *turn, k *broker) (*line, error) {
 		o := t.b.options(k, s)
+		before, _ := k.numbers(ctx)
 		r, l, err := t.b.produce(ctx, k, o)
 		if err != nil {
 			return nil, err
 		}
+		after, _ := k.numbers(ctx)
 		if err := t.b.verify(ctx, o, r, l); err != nil {
 			return nil, err
 		}
-		return &line{Result: r, Values: valuesOf(r)}, nil
+		v := valuesOf(r)
+		if after > before { // the warm-up is in both
+			v["syncsPer1000"] = 1000 * (after - before) / float64(l.Acked())
+		}
+		return &line{Result: r, Values: v}, nil
 	}}
 }
 
@@ -104,7 +110,7 @@ func (b *bench) options(k *broker, s shape) load.Options {
 	b.topics++
 	o := load.Options{
 		Targets: k.target(), Topics: []string{fmt.Sprintf("load-%05d", b.topics)}, Size: 1024, Connections: s.conns, InFlight: s.under,
-		OneWrite: s.single, Warmup: time.Second, Duration: b.s.Length, Record: true, Group: "bench", Pids: b.pids(k),
+		OneWrite: s.single, Warmup: min(time.Second, b.s.Length), Duration: b.s.Length, Record: true, Group: "bench", Pids: b.pids(k),
 	}
 	if s.binary {
 		o.Encoding = protocol.Binary
