@@ -131,6 +131,11 @@ func (w *world) start() string {
 // startBroker starts a broker in dir that listens on loopback, on ports of the system's choice.
 func startBroker(t testing.TB, dir string, ready func(), settings ...conf.Prop) (*Broker, error) {
 	t.Helper()
+	return startBrokerOn(t, vfs.OS, dir, ready, settings...)
+}
+
+func startBrokerOn(t testing.TB, fsys vfs.FS, dir string, ready func(), settings ...conf.Prop) (*Broker, error) {
+	t.Helper()
 	base := []conf.Prop{
 		{Key: "brokerName", Value: "b"}, {Key: "brokerClusterName", Value: "C"}, {Key: "storePathRootDir", Value: dir + "/store"},
 		{Key: "listenPort", Value: "0"}, {Key: "bindAddress", Value: "127.0.0.1"}, {Key: "mappedFileSizeCommitLog", Value: "4194304"},
@@ -140,7 +145,7 @@ func startBroker(t testing.TB, dir string, ready func(), settings ...conf.Prop) 
 	if err != nil {
 		return nil, err
 	}
-	b, err := New(Options{Config: live, FS: vfs.OS, Ready: ready})
+	b, err := New(Options{Config: live, FS: fsys, Ready: ready})
 	if err != nil {
 		return nil, err
 	}
