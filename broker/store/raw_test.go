@@ -170,3 +170,40 @@ func TestWatchTellsOncePerRoundUntilStopped(t *testing.T) {
 		t.Fatalf("told %v and %v, appended up to %d, %d, %d", told, other, first, second, third)
 	}
 }
+
+func TestSlaveAllocatesNothingForAMessage(t *testing.T) {
+	o := Options{SegmentSize: 64 << 20, TailBytes: 4 << 20, IndexSlots: 1000, IndexEntries: 100000}
+	o.Dir = "/master"
+	master := mustOpen(t, vfs.NewMem(), o)
+	defer mustClose(t, master)
+	const messages = 8000
+	for i := range messages {
+		mustAppend(t, master, msg("T", int32(i%8), strings.Repeat("x", 100), "UNIQ_KEY", fmt.Sprint("u", i), "TAGS", "t"))
+	}
+	log := make([]byte, master.MaxPhysical())
+	for at := int64(0); at < int64(len(log)); {
+		n, err := master.ReadLog(at, log[at:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		at += int64(n)
+	}
+	o.Dir = "/slave"
+	slave := mustOpen(t, vfs.NewMem(), o)
+	defer mustClose(t, slave)
+	const burst = 50_000 // about 250 messages, the last of them cut
+	at := int64(0)
+	next := func() {
+		if err := slave.AppendRaw(at, log[at:at+burst]); err != nil {
+			t.Fatal(err)
+		}
+		at += burst
+	}
+	for range 10 { // memory that is kept is made
+		next()
+	}
+	perBurst := testing.AllocsPerRun(int(int64(len(log))/burst)-12, next)
+	if perBurst > 40 { // queues and index grow by pieces, the file system in memory by pages
+		t.Errorf("%.0f allocations for %d bytes, which are about 250 messages", perBurst, burst)
+	}
+}
