@@ -4,7 +4,6 @@ package compat
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -128,17 +127,19 @@ type memLog struct {
 	mu      sync.Mutex
 	base    int64
 	data    []byte
-	grown   chan struct{}
+	watch   func(int64) // of the one slave
 }
 
-func newMemLog(segment int64) *memLog { return &memLog{segment: segment, grown: make(chan struct{})} }
+func newMemLog(segment int64) *memLog { return &memLog{segment: segment} }
 
 func (l *memLog) append(b []byte) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.data = append(l.data, b...)
-	close(l.grown)
-	l.grown = make(chan struct{})
+	end, watch := l.base+int64(len(l.data)), l.watch
+	l.mu.Unlock()
+	if watch != nil {
+		watch(end)
+	}
 }
 
 func (l *memLog) bytes() []byte {
@@ -167,19 +168,14 @@ func (l *memLog) ReadLog(off int64, buf []byte) (int, error) {
 	return copy(buf, l.data[off-l.base:]), nil
 }
 
-func (l *memLog) WaitPhysical(ctx context.Context, beyond int64) error {
-	for {
+func (l *memLog) Watch(grown func(int64)) func() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.watch = grown
+	return func() {
 		l.mu.Lock()
-		grown := l.grown
-		l.mu.Unlock()
-		if l.MaxPhysical() > beyond {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-grown:
-		}
+		defer l.mu.Unlock()
+		l.watch = nil
 	}
 }
 
