@@ -5,10 +5,12 @@ package inspect
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
 
 	"rmqctl/broker/store/consumequeue"
 	"rmqctl/broker/store/segment"
+	"rmqctl/internal/vfs"
 )
 
 // hit is how many messages of one queue lie in a lost range of the log.
@@ -69,6 +71,9 @@ func (c *checker) checkUnits(q *queue) error {
 		first := f.base / consumequeue.UnitSize
 		n := min(f.len, c.d.unitLen) / consumequeue.UnitSize
 		for i := first; i < first+n; i++ {
+			if s := &q.seen; i >= max(q.end, s.last+1) && i >= s.windowAt+int64(len(s.window)/consumequeue.UnitSize) && !c.anyBehind(f, (i-first)*consumequeue.UnitSize) {
+				break
+			}
 			u, ok := c.unit(q, i)
 			if !ok {
 				break
@@ -98,6 +103,17 @@ func (c *checker) checkUnits(q *queue) error {
 	}
 	flush()
 	return nil
+}
+
+// anyBehind tells whether anything is written behind off in a file of a queue: files are mostly holes.
+func (c *checker) anyBehind(f seg, off int64) bool {
+	h, err := c.d.fs.OpenFile(f.path, os.O_RDONLY, 0)
+	if err != nil {
+		return true
+	}
+	defer h.Close()
+	data, err := vfs.HasData(h, off, min(f.len, c.d.unitLen))
+	return data || err != nil
 }
 
 // judgeUnit says what is wrong with a unit that no good record stands behind; "" for nothing new.

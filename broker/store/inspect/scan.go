@@ -301,9 +301,20 @@ func (s *scanner) resync(f vfs.File, g seg, at int64) (end int64, zeros bool, er
 				return cand, zeros && allZero(buf[:cand-p]), nil
 			}
 		}
-		zeros = zeros && allZero(buf[:n])
 		if n < len(buf) {
+			zeros = zeros && allZero(buf[:n])
 			break
+		}
+		if allZero(buf[:n]) { // most likely the unwritten rest
+			data, err := vfs.HasData(f, p, min(s.d.size, g.len))
+			if err != nil {
+				return 0, false, err
+			}
+			if !data {
+				break
+			}
+		} else {
+			zeros = false
 		}
 		p += int64(n) - 7
 	}
