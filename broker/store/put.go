@@ -6,7 +6,6 @@ import (
 	"errors"
 
 	"rmqctl/broker/store/commitlog"
-	"rmqctl/broker/store/consumequeue"
 	"rmqctl/internal/message"
 	"rmqctl/internal/vfs"
 )
@@ -97,13 +96,6 @@ func (s *Store) refuse(t *Tunables, m *message.Message, before int) (Status, err
 		return MessageIllegal, nil
 	}
 	return PutOK, nil
-}
-
-func (s *Store) queueFor(m *message.Message) *consumequeue.Queue {
-	if !hasQueue(m.SysFlag) {
-		return nil
-	}
-	return s.table.Ensure(m.Topic, m.QueueID)
 }
 
 func (s *Store) failedStatus(err error) Status {
