@@ -286,6 +286,8 @@ func (w *world) step() error {
 	case n < 98:
 		w.say("clean")
 		w.s.CleanExpired()
+	case n < 99:
+		return w.truncate()
 	default:
 		return w.deleteTopic()
 	}
@@ -515,6 +517,44 @@ func (w *world) find(x *sent) error {
 		}
 	}
 	return fmt.Errorf("message %d of %s at log %d is not found by its key", x.id, x.topic, x.phys)
+}
+
+// truncate ends the log before a message, as a slave does that is ahead of its master.
+func (w *world) truncate() error {
+	var from *sent
+	for _, x := range w.all {
+		if x.known && !x.gone && x.phys >= w.s.MinPhysical() && w.rng.IntN(8) == 0 {
+			from = x
+		}
+	}
+	if from == nil {
+		return nil
+	}
+	return w.truncateAt(from)
+}
+
+func (w *world) truncateAt(from *sent) error {
+	for _, x := range w.all { // until it is done nobody knows
+		if x.phys >= from.phys {
+			x.known = x.known && x.gone
+		}
+	}
+	err := w.s.TruncateTo(from.phys)
+	w.say("truncate to %d, message %d: %v", from.phys, from.id, err)
+	if w.p.isOff() {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("truncate: %w", err)
+	}
+	for _, x := range w.all {
+		if x.phys >= from.phys {
+			x.gone = true
+		}
+	}
+	w.readers = map[string]int64{}
+	w.flushed = w.s.FlushedPhysical()
+	return nil
 }
 
 func (w *world) deleteTopic() error {
