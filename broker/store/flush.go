@@ -257,7 +257,7 @@ func (s *Store) queueLoop() {
 		if s.state.failure() != nil {
 			continue
 		}
-		if s.now().Sub(thorough) >= t.QueueFlushThoroughInterval || s.toScan() >= checkpointBytes {
+		if s.now().Sub(thorough) >= t.QueueFlushThoroughInterval || s.toScan() >= checkpointBytes*int64(1+s.table.Dirty()/cheapQueues) {
 			thorough = s.now()
 			s.count.told(s.log, "checkpoint", s.Checkpoint())
 			continue
@@ -276,6 +276,9 @@ func (s *Store) queueLoop() {
 // checkpointBytes of log are scanned by a recovery at most, and what a second brings: so a broker is ready again soon after a
 // kill however fast it was fed.
 const checkpointBytes = 1 << 30
+
+// cheapQueues: a checkpoint writes every queue that has grown, each to a file of its own; so for many of them it waits longer.
+const cheapQueues = 4096
 
 // toScan is how much of the log lies behind the checkpoint.
 func (s *Store) toScan() int64 {

@@ -439,6 +439,13 @@ func (t *Table) syncDir() error {
 	return nil
 }
 
+// Dirty is how many queues a Save with sync has to write or sync.
+func (t *Table) Dirty() int {
+	t.dirtyMu.Lock()
+	defer t.dirtyMu.Unlock()
+	return len(t.dirty)
+}
+
 // PendingBytes is how much of the queues is in memory only.
 func (t *Table) PendingBytes() int64 {
 	t.dirtyMu.Lock()
