@@ -8,10 +8,10 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"rmqctl/broker/store"
+	"rmqctl/internal/message"
 	"rmqctl/internal/vfs"
 )
 
@@ -29,7 +29,7 @@ type topics struct {
 
 // has tells whether the topic should have its queues. Topics that brokers make for themselves are not always in the file.
 func (t topics) has(name string) bool {
-	return !t.known || t.names[name] || name == "SCHEDULE_TOPIC_XXXX" || strings.HasPrefix(name, "%RETRY%") && t.names[name]
+	return !t.known || t.names[name] || name == message.ScheduleTopic
 }
 
 func (c *checker) checkMeta() error {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"rmqctl/broker/store/consumequeue"
+	"rmqctl/internal/message"
 )
 
 // place is what a record says about its place in a queue.
@@ -25,6 +26,9 @@ type seen struct {
 	matched     int64
 	wrong       []unitRange // units that are not what the log says, ascending
 	jumps       []unitRange // offsets that no record has, ascending
+	delayed     int         // units of delayed messages whose time is not what it should be
+	shift       int64       // by how much the first one
+	shifts      bool        // not all by that much
 
 	window   []byte // units read from the files
 	windowAt int64
@@ -121,8 +125,14 @@ func (c *checker) accept(q *queue, p place) error {
 		what = "is not written"
 	case u.Filler():
 		what = "is marked as lost although the log has the message"
-	case u.Phys == want.Phys && u.Size == want.Size && q.topic == "SCHEDULE_TOPIC_XXXX":
-		what = "has a wrong delivery time (or messageDelayLevel was changed: give -c)"
+	case u.Phys == want.Phys && u.Size == want.Size && q.topic == message.ScheduleTopic:
+		what = wrongDelivery
+		if off := u.Tags - want.Tags; s.delayed == 0 {
+			s.shift = off
+		} else if off != s.shift {
+			s.shifts = true
+		}
+		s.delayed++
 	case u.Phys == want.Phys && u.Size == want.Size:
 		what = "has a wrong tag hash"
 	default:
@@ -134,6 +144,14 @@ func (c *checker) accept(q *queue, p place) error {
 	}
 	s.wrong = append(s.wrong, unitRange{p.off, p.off, what, p.phys})
 	return nil
+}
+
+// wrongDelivery is said of a unit of a delayed message.
+const wrongDelivery = "has a wrong delivery time (or messageDelayLevel was changed: give -c)"
+
+// otherLevels: all units of the queue, three at least, are off by the same time: the broker's levels are not the ones we know.
+func (s *seen) otherLevels() bool {
+	return s.delayed > 2 && !s.shifts && s.matched == 0
 }
 
 // extAddress: with ConsumeQueueExt the tags field may point into another file.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"rmqctl/broker/store/consumequeue"
 	"rmqctl/broker/store/segment"
@@ -170,6 +171,10 @@ func (c *checker) sayWrong(q *queue) {
 			f.What = fmt.Sprintf("the units of offsets %d to %d: each %s", w.from, w.to, w.what)
 		}
 		switch {
+		case w.what == wrongDelivery && q.seen.otherLevels():
+			f.Severity, f.Repair = Note, ""
+			f.What = fmt.Sprintf("delayed messages %d to %d are due %s later than RocketMQ's levels say", w.from, w.to, time.Duration(q.seen.shift)*time.Millisecond)
+			f.Means = "messageDelayLevel was changed; with -c they are checked exactly"
 		case w.what == "is not written" && w.phys >= c.remade(), strings.HasSuffix(w.what, "the next start drops it"):
 			f.Severity, f.Repair = Note, ""
 			f.Means = "the next start makes the queue agree with the log"
