@@ -4,6 +4,7 @@ package group
 
 import (
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"rmqctl/internal/journal"
@@ -15,6 +16,7 @@ import (
 // Configs is the set of group configurations; values are never changed in place. Safe for concurrent use.
 type Configs struct {
 	journal.Table[*protocol.SubscriptionGroupConfig]
+	forbidden atomic.Pointer[protocol.Raw] // RocketMQ 5's forbiddenTable: kept in the file as it was found
 }
 
 // New is the configuration a group has when nobody made one.
@@ -57,15 +59,15 @@ func (c *Configs) Find(name string, create bool, now time.Time) (g *protocol.Sub
 }
 
 // Load fills the set from the file and the journal beside it; missing ones leave it empty.
-func (c *Configs) Load(fsys vfs.FS, name string) error { return c.Table.Load(fsys, name, codec) }
+func (c *Configs) Load(fsys vfs.FS, name string) error { return c.Table.Load(fsys, name, c.codec()) }
 
 // Commit makes every change so far survive a power cut; the file may follow later, see package journal.
 func (c *Configs) Commit(fsys vfs.FS, name string, now time.Time) error {
-	return c.Table.Commit(fsys, name, codec, now)
+	return c.Table.Commit(fsys, name, c.codec(), now)
 }
 
 // Save writes the file if anything differs from it.
-func (c *Configs) Save(fsys vfs.FS, name string) error { return c.Table.Save(fsys, name, codec) }
+func (c *Configs) Save(fsys vfs.FS, name string) error { return c.Table.Save(fsys, name, c.codec()) }
 
 var codec = journal.Codec[*protocol.SubscriptionGroupConfig]{
 	Decode: Decode, Encode: Encode,
@@ -76,6 +78,32 @@ var codec = journal.Codec[*protocol.SubscriptionGroupConfig]{
 		g.GroupName = name
 		return g, err
 	},
+}
+
+// codec is that of the file: with what it holds beside the groups.
+func (c *Configs) codec() journal.Codec[*protocol.SubscriptionGroupConfig] {
+	own := codec
+	own.Decode = func(b []byte) (map[string]*protocol.SubscriptionGroupConfig, jsonfile.Version, error) {
+		rows, version, err := Decode(b)
+		var rest struct {
+			Forbidden protocol.Raw `json:"forbiddenTable"`
+		}
+		if err == nil {
+			err = protocol.DecodeJSON(b, &rest)
+		}
+		if err == nil {
+			c.forbidden.Store(&rest.Forbidden)
+		}
+		return rows, version, err
+	}
+	own.Encode = func(rows map[string]*protocol.SubscriptionGroupConfig, v jsonfile.Version) ([]byte, error) {
+		t := table(rows, v)
+		if f := c.forbidden.Load(); f != nil {
+			t.ForbiddenTable = *f
+		}
+		return protocol.EncodeJSON(t)
+	}
+	return own
 }
 
 // Decode reads RocketMQ's text, the one of the file and of GET_ALL_SUBSCRIPTIONGROUP_CONFIG.
@@ -97,8 +125,12 @@ func Decode(b []byte) (map[string]*protocol.SubscriptionGroupConfig, jsonfile.Ve
 
 // Encode writes RocketMQ's text, compact.
 func Encode(rows map[string]*protocol.SubscriptionGroupConfig, v jsonfile.Version) ([]byte, error) {
-	return protocol.EncodeJSON(&protocol.SubscriptionGroupTable{
+	return protocol.EncodeJSON(table(rows, v))
+}
+
+func table(rows map[string]*protocol.SubscriptionGroupConfig, v jsonfile.Version) *protocol.SubscriptionGroupTable {
+	return &protocol.SubscriptionGroupTable{
 		DataVersion: protocol.DataVersion{Counter: v.Counter, Timestamp: v.Timestamp},
 		Groups:      rows,
-	})
+	}
 }
