@@ -82,6 +82,22 @@ func (f *checkpointFile) read() (checkpoint, int64, error) {
 	return f.last, f.flushed, nil
 }
 
+// settle puts what was read on the disk: a process that was killed may have written it without.
+func (f *checkpointFile) settle() error {
+	file, err := f.fs.OpenFile(f.name, os.O_RDWR, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	err = file.Sync()
+	if err = errors.Join(err, file.Close()); err != nil {
+		return err
+	}
+	return f.fs.SyncDir(filepath.Dir(f.name))
+}
+
 func (f *checkpointFile) decode(b []byte) {
 	be := binary.BigEndian
 	c := &f.last

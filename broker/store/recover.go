@@ -32,6 +32,11 @@ func (s *Store) recover() error {
 	if err != nil {
 		return fmt.Errorf("checkpoint: %w", err)
 	}
+	if crashed {
+		if err := s.ck.settle(); err != nil {
+			return fmt.Errorf("checkpoint: %w", err)
+		}
+	}
 	s.vouched = vouched
 	if err := s.fillMissing(vouched); err != nil {
 		return err

@@ -47,6 +47,7 @@ type world struct {
 	all      []*sent
 	byID     map[int]*sent
 	deleting string           // topic whose deletion was under way when the power went off
+	deleted  int64            // where the log ended when a topic was deleted last: a log cut there would bring it back
 	readers  map[string]int64 // consumer positions by queue
 	flushed  int64            // a completed flush reached this, before the power went off
 	firstSeg int64            // retention had deleted everything below, when the power went off
@@ -523,7 +524,7 @@ func (w *world) find(x *sent) error {
 func (w *world) truncate() error {
 	var from *sent
 	for _, x := range w.all {
-		if x.known && !x.gone && x.phys >= w.s.MinPhysical() && w.rng.IntN(8) == 0 {
+		if x.known && !x.gone && x.phys >= max(w.s.MinPhysical(), w.deleted) && w.rng.IntN(8) == 0 {
 			from = x
 		}
 	}
@@ -560,7 +561,7 @@ func (w *world) truncateAt(from *sent) error {
 func (w *world) deleteTopic() error {
 	topic := topics[w.rng.IntN(len(topics))]
 	w.say("delete %s", topic)
-	w.deleting = topic
+	w.deleting, w.deleted = topic, w.s.MaxPhysical()
 	err := w.s.DeleteTopic(topic)
 	if w.p.isOff() {
 		return nil
