@@ -32,10 +32,8 @@ func (s *Store) recover() error {
 	if err != nil {
 		return fmt.Errorf("checkpoint: %w", err)
 	}
-	if crashed {
-		if err := s.ck.settle(); err != nil {
-			return fmt.Errorf("checkpoint: %w", err)
-		}
+	if err := s.ck.settle(); err != nil {
+		return fmt.Errorf("checkpoint: %w", err)
 	}
 	s.vouched = vouched
 	if err := s.fillMissing(vouched); err != nil {

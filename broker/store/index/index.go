@@ -89,6 +89,9 @@ func (x *Index) Repair(cut int64) error {
 			return err
 		}
 		x.files = x.files[:n-1]
+		if err := x.fs.SyncDir(x.dir); err != nil { // for good: a power cut does not bring old entries back
+			return err
+		}
 	}
 	return nil
 }
