@@ -16,7 +16,7 @@ const (
 	watchRounds = 100 * time.Millisecond
 	// maxHeld bounds the messages that are taken and not told yet.
 	maxHeld = 64 << 20
-	// hanging: a round this old keeps new puts out; osPageCacheBusyTimeOutMills of RocketMQ.
+	// hanging: a write this old keeps new puts out; osPageCacheBusyTimeOutMills of RocketMQ.
 	hanging = time.Second
 )
 
@@ -87,15 +87,17 @@ func (s *Store) watchLoop() {
 
 // overdue deals with a round that has been under way for so long.
 func (s *Store) overdue(age time.Duration) {
-	w := &s.slow
-	if age >= hanging && !w.stuck.Swap(true) {
+	w, t, limit := &s.slow, s.tune.Load(), hanging
+	if t.SyncFlush { // a flush may take its time; beyond this who comes now would not be answered well either
+		limit = max(limit, t.SyncFlushTimeout)
+	}
+	if age >= limit && !w.stuck.Swap(true) {
 		s.count.stalls.Add(1)
 		s.log.Warn("the disk does not answer: puts are refused until it does", "took", age)
 		if !w.busy.Load() { // it has just ended, and may have looked at stuck before
 			w.stuck.Store(false)
 		}
 	}
-	t := s.tune.Load()
 	if !t.SyncFlush || t.SyncFlushTimeout <= 0 || age < min(t.SyncFlushTimeout, hanging) {
 		return
 	}

@@ -20,7 +20,7 @@ type Stats struct {
 	QueueBytesPending  int64 // bytes of queues in memory only
 	Flushes            int64
 	IndexErrors        int64
-	Stalls             int64  // times the disk did not answer for a second
+	Stalls             int64  // times puts were refused because the disk did not answer
 	DiskUsedPercent    int    // of the fuller disk; -1 not measured
 	LastStored         int64  // store timestamp of the newest message, ms
 	Damages            int64  // damaged places found since the start
