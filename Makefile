@@ -4,7 +4,7 @@ GO      ?= go
 LDFLAGS := -s -w -X main.version=$(VERSION)
 export CGO_ENABLED = 0
 
-.PHONY: help build cross demo test unit system peers lint fuzz race bench bench-page microbench docs clean
+.PHONY: help build cross demo test unit system peers lint fuzz race bench bench-page microbench docs kills mutants clean
 
 help: ## print the targets
 	@awk 'BEGIN{FS=":.*## "} /^[a-z-]+:.*## /{printf "  make %-10s %s\n",$$1,$$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,12 @@ microbench: ## Go micro benchmarks of the hot paths
 
 docs: build ## regenerate docs/CONFIG.md, docs/COMMANDS.md and docs/REQUEST_CODES.md from their tables
 	UPDATE_DOCS=1 $(GO) test -count=1 -run TestGeneratedDocs ./cmd/rmqctl
+
+kills: build ## kill -9 again and again under load, longer than in CI (KILLS in each flush mode, default 200)
+	RMQCTL=$(CURDIR)/bin/rmqctl $(GO) test -count=1 -timeout 0 -v -run TestNothingIsLostByKill ./test/torture -kills=$(or $(KILLS),200)
+
+mutants: ## build the broker with one line wrong, again and again: the test that guards the line must fail
+	$(GO) test -count=1 -timeout 15m -v ./test/mutants
 
 clean: ## remove bin/
 	rm -rf bin
