@@ -116,6 +116,9 @@ func (b *Broker) open(cfg *config.Config) error {
 	if err := checkIdentity(b.o.FS, cfg); err != nil {
 		return err
 	}
+	if err := checkReadable(b.o.FS, cfg); err != nil {
+		return err
+	}
 	b.steady = clock.NewSteady(b.o.Clock)
 	b.delay = &delay.Service{Levels: b.levels, Clock: b.steady, Log: b.log}
 	st, err := store.Open(b.o.FS, b.storeOptions(cfg))
@@ -123,6 +126,9 @@ func (b *Broker) open(cfg *config.Config) error {
 		return fmt.Errorf("open store %s: %w", cfg.StorePathRootDir, err)
 	}
 	b.store, b.delay.Store = st, st
+	for _, what := range inherited(b.o.FS, cfg, st) {
+		b.log.Warn("left by a Java broker and not served", "what", what)
+	}
 	err = b.load(cfg)
 	if err != nil {
 		err = errors.Join(err, st.Close())
