@@ -19,7 +19,7 @@ func small(t *testing.T, workloads ...string) *settings {
 	return &settings{
 		Workloads: workloads, Peers: []string{ours}, Rounds: 1, Length: 300 * time.Millisecond, Heap: "1g", Dir: filepath.Join(dir, "stores"),
 		Results: filepath.Join(dir, "lines"), Page: filepath.Join(dir, "PAGE.md"), Program: peers.Program(t), Topics: 20, Conns: 50,
-		Backlog: 2000, Idle: 300 * time.Millisecond, Tries: 1, Port: peers.Ports(t, 200), Command: "make bench", started: time.Now(),
+		Backlog: 2000, Idle: 300 * time.Millisecond, Tries: 1, Store: 4 << 30, Port: peers.Ports(t, 200), Command: "make bench", started: time.Now(),
 	}
 }
 
@@ -180,6 +180,17 @@ func TestLinesSurviveATornEnd(t *testing.T) {
 	lines, err := readLines(path)
 	if err != nil || len(lines) != 1 || lines[0].Workload != "w" {
 		t.Errorf("%v %v", err, lines)
+	}
+}
+
+func TestTheShortListHasWorkloadsOnly(t *testing.T) {
+	for _, name := range issueTable {
+		if titles()[name] == "" {
+			t.Errorf("%s is no workload", name)
+		}
+	}
+	if s := (&settings{Workloads: []string{wordForTable}}); !s.wants("e2e-1k", ours) || s.wants("async-8x1", ours) {
+		t.Error("the short list is not what is asked for")
 	}
 }
 

@@ -216,7 +216,7 @@ func (k *broker) restarted(ctx context.Context) error {
 
 // trim keeps the store small. Ours begins anew, which costs it nothing; Java would lose its warmth and deletes its old files.
 func (k *broker) trim(ctx context.Context) error {
-	if dirSize(k.home) < storeLimit(k) {
+	if dirSize(k.home) < k.b.s.Store {
 		return nil
 	}
 	if !k.java() {
@@ -229,17 +229,11 @@ func (k *broker) trim(ctx context.Context) error {
 	if err := k.configure(ctx, "deleteWhen="+strings.Join(hours, ";")+"\nfileReservedTime=0\n"); err != nil {
 		return err
 	}
-	for late := time.Now().Add(45 * time.Second); dirSize(k.home) > storeLimit(k)/2 && time.Now().Before(late); {
+	for late := time.Now().Add(45 * time.Second); dirSize(k.home) > k.b.s.Store/2 && time.Now().Before(late); {
 		time.Sleep(time.Second)
 	}
+	k.b.say("%s: store trimmed to %d MiB", k.label, dirSize(k.home)>>20)
 	return k.configure(ctx, "fileReservedTime=72\n")
-}
-
-func storeLimit(k *broker) int64 {
-	if k.java() {
-		return 14 << 30
-	}
-	return 5 << 30
 }
 
 func (k *broker) configure(ctx context.Context, text string) error {

@@ -69,11 +69,11 @@ func connections(ctx context.Context, t *turn, k *broker) (*line, error) {
 	time.Sleep(3 * time.Second)
 	from := load.TakeUsage(k.pids()...)
 	after := from.Procs[0]
-	time.Sleep(t.b.s.Idle / 3)
+	time.Sleep(t.b.s.Idle / 6)
 	costs, _ := load.TakeUsage(k.pids()...).Since(from, 0)
 	return &line{Values: map[string]float64{
 		"kibPerConn": float64(after.Anon-before.Anon) / 1024 / float64(t.b.s.Conns), "anonMiB": float64(after.Anon) / (1 << 20),
-		"beforeMiB": float64(before.Anon) / (1 << 20), "idlePercent": 100 * costs[0].CPUSeconds / (t.b.s.Idle / 3).Seconds(),
+		"beforeMiB": float64(before.Anon) / (1 << 20), "idlePercent": 100 * costs[0].CPUSeconds / (t.b.s.Idle / 6).Seconds(),
 	}}, nil
 }
 
