@@ -4,11 +4,13 @@ package protocol
 // forgets everything when a peer shows too many different values.
 type Interner struct {
 	m    map[string]string
+	size int        // bytes of text in m
 	last [16]string // the newest of those whose place a field has
 }
 
 const (
-	internEntries = 4096
+	internEntries = 16 << 10 // ten thousand topics have room
+	internBytes   = 1 << 20
 	internLen     = 512
 )
 
@@ -28,9 +30,10 @@ func (in *Interner) String(b []byte) string {
 	if len(b) > internLen {
 		return string(b)
 	}
-	if in.m == nil || len(in.m) >= internEntries {
-		in.m = make(map[string]string)
+	if in.m == nil || len(in.m) >= internEntries || in.size+len(b) > internBytes {
+		in.m, in.size = make(map[string]string), 0
 	}
+	in.size += len(b)
 	s := string(b)
 	in.m[s] = s
 	return s
