@@ -30,7 +30,6 @@ func TestRetention(t *testing.T) {
 	s, _ := filled(t, m, o, 200)
 	defer func() { mustClose(t, s) }()
 	s.Flush()
-	old := int64(len(s.clog.Segments())-1) * 4096
 	if n := s.cleanRound(false); n != 0 {
 		t.Fatal("deleted outside of its hour", n)
 	}
@@ -40,6 +39,7 @@ func TestRetention(t *testing.T) {
 		t.Fatal("deleted what is not old", n)
 	}
 	clk.Advance(11 * time.Hour)
+	old := s.clog.Base(mustAppend(t, s, msg("T0", 0, "newest")).PhysicalOffset)
 	for i := range 100 {
 		mustAppend(t, s, msg("T0", 0, fmt.Sprint("newer", i)))
 	}

@@ -46,6 +46,9 @@ func Open(fsys vfs.FS, dir string, size int64, cache *segment.Cache, tail *Tail)
 	if err := vfs.MakeDirs(fsys, dir, 0o755); err != nil {
 		return nil, nil, err
 	}
+	if err := cache.RemoveHalfMade(dir); err != nil {
+		return nil, nil, err
+	}
 	segs, strangers, err := cache.List(dir, size)
 	if err != nil {
 		return nil, nil, err

@@ -13,10 +13,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"sort"
-	"strconv"
-	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"rmqctl/internal/vfs"
@@ -79,20 +77,19 @@ func (c *Cache) Create(dir string, base, size int64) (*File, error) {
 }
 
 // CreateDurable makes a new segment that has its full length whenever it has its name, and survives a power cut: it gets the
-// name only when its length is on the disk.
+// name only when its length is on the disk. Until then it lies beside dir, not in it: a Java broker takes every file in there
+// for a segment.
 func (c *Cache) CreateDurable(dir string, base, size int64) (*File, error) {
 	s := c.Known(dir, base, size)
-	f, err := c.FS.OpenFile(s.path+making, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644)
-	if err != nil {
-		return nil, err
-	}
-	err = f.Truncate(size)
+	tmp := filepath.Clean(dir) + "." + Name(base) + making
+	err := c.make(tmp, size)
 	if err == nil {
-		err = f.Sync()
+		err = c.FS.Rename(tmp, s.path)
 	}
-	err = errors.Join(err, f.Close())
-	if err == nil {
-		err = c.FS.Rename(s.path+making, s.path)
+	if errors.Is(err, syscall.EXDEV) { // dir is a disk of its own
+		if err = c.make(s.path, size); err == nil {
+			err = c.FS.Remove(tmp)
+		}
 	}
 	if err == nil {
 		err = c.FS.SyncDir(dir)
@@ -103,8 +100,18 @@ func (c *Cache) CreateDurable(dir string, base, size int64) (*File, error) {
 	return s, nil
 }
 
-// making ends the name of a segment that is not finished.
-const making = ".making"
+// make makes a file of that length.
+func (c *Cache) make(path string, size int64) error {
+	f, err := c.FS.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644)
+	if err != nil {
+		return err
+	}
+	err = f.Truncate(size)
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
 
 // Base is the logical offset of the first byte; Size the length; Path the file's name.
 func (s *File) Base() int64  { return s.base }
@@ -342,90 +349,4 @@ func (s *File) forget() {
 		s.cache.lru.Remove(s.inList)
 		s.inList = nil
 	}
-}
-
-// grow gives short files their length, when it is clear what that is.
-func (c *Cache) grow(files []*File, lengths map[int64]int64, size int64, unsynced bool) error {
-	sure := unsynced
-	for _, n := range lengths {
-		sure = sure || n == size
-	}
-	for i, f := range files {
-		n := lengths[f.base]
-		if n == size && f.base%size == 0 {
-			continue
-		}
-		last := i == len(files)-1
-		if n > size || f.base%size != 0 || !sure && (n > 0 || !last) {
-			return fmt.Errorf("%w: %s has %d bytes at offset %d, segments are configured as %d bytes", ErrLength, f.path, n, f.base, size)
-		}
-		if err := f.grow(); err != nil {
-			return err
-		}
-		if tell := c.Short; tell != nil && !unsynced && (n > 0 || !last) {
-			tell(f.path, n)
-		}
-	}
-	return nil
-}
-
-func (s *File) grow() error {
-	f, err := s.acquire()
-	if err != nil {
-		return err
-	}
-	defer s.release()
-	return f.Truncate(s.size)
-}
-
-// ErrLength: a segment has another length than configured.
-var ErrLength = errors.New("segment: unexpected file length")
-
-// List finds the segments in dir, sorted. Names that are no segment's are left alone and returned in strangers. A last
-// file that is empty (a crash between creation and growth) is grown, and so is one that is too short beside one of the right
-// length: what it has lost reads as zeros. Any other length is ErrLength.
-func (c *Cache) List(dir string, size int64) (files []*File, strangers []string, err error) {
-	return c.list(dir, size, false)
-}
-
-// ListUnsynced is List after a crash, for files that were not synced when they were made: a short one has its full length
-// coming to it, and nobody is told.
-func (c *Cache) ListUnsynced(dir string, size int64) (files []*File, err error) {
-	files, _, err = c.list(dir, size, true)
-	return files, err
-}
-
-func (c *Cache) list(dir string, size int64, unsynced bool) (files []*File, strangers []string, err error) {
-	entries, err := c.FS.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, nil
-	}
-	if err != nil {
-		return nil, nil, err
-	}
-	lengths := map[int64]int64{}
-	for _, e := range entries {
-		if strings.HasSuffix(e.Name(), making) {
-			if err := c.FS.Remove(filepath.Join(dir, e.Name())); err != nil {
-				return nil, nil, err
-			}
-			continue
-		}
-		base, perr := strconv.ParseInt(e.Name(), 10, 64)
-		if e.IsDir() || perr != nil || base < 0 || e.Name() != Name(base) {
-			strangers = append(strangers, e.Name())
-			continue
-		}
-		info, err := e.Info()
-		if err != nil {
-			return nil, nil, err
-		}
-		lengths[base] = info.Size()
-		files = append(files, c.Known(dir, base, size))
-	}
-	sort.Slice(files, func(i, j int) bool { return files[i].base < files[j].base })
-	if err := c.grow(files, lengths, size, unsynced); err != nil {
-		return nil, nil, err
-	}
-	return files, strangers, nil
 }

@@ -26,7 +26,8 @@ func edge(op vfs.Op) string {
 	rel, _ := filepath.Rel(dir, op.Name)
 	kind, _, _ := strings.Cut(rel, "/")
 	switch {
-	case strings.HasSuffix(rel, ".making"):
+	case strings.HasSuffix(rel, ".making"): // commitlog.NAME.making, index/NAME.making
+		kind, _, _ = strings.Cut(kind, ".")
 		return kind + ": new file, " + op.Kind
 	case strings.HasPrefix(rel, "config"):
 		return "metadata: " + op.Kind
