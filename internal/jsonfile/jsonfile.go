@@ -1,44 +1,53 @@
 // Package jsonfile keeps the small tables of config/*.json as RocketMQ keeps them: one JSON text, the previous one beside
-// it as NAME.bak, laid out with tabs as fastjson does.
+// it as NAME.bak, laid out with tabs as fastjson does. Beyond that it keeps the one before, and the checksums of all.
 package jsonfile
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 
 	"rmqctl/internal/vfs"
 )
 
-// Load hands the file's text to decode; if it is missing, empty or not decodable, that of NAME.bak. RocketMQ has moments
-// in which only the .bak exists. With neither file, found is false and decode was not called. A text that neither file
-// yields is an error: starting with an empty table would forget every offset.
+// Load hands the file's text to decode; if it is missing, empty, damaged or not decodable, that of the newest generation
+// that is good. RocketMQ has moments in which only the .bak exists. With no file at all, found is false and decode was not
+// called. If no text can be had from what is there, that is an error: starting with an empty table would forget every
+// offset. What was passed over is told by Doubts.
 func Load(fsys vfs.FS, name string, decode func([]byte) error) (found bool, err error) {
 	var first error
-	for _, candidate := range []string{name, name + ".bak"} {
-		b, err := vfs.ReadFile(fsys, candidate)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err == nil && len(b) == 0 {
-			err = errors.New("empty file")
-		}
+	for _, g := range Generations(fsys, name) {
+		err := g.Err
 		if err == nil {
-			err = decode(b)
+			err = decode(g.Text)
 		}
 		if err == nil {
 			return true, nil
 		}
 		if first == nil {
-			first = fmt.Errorf("read %s: %w", candidate, err)
+			first = fmt.Errorf("read %s: %w", g.File, err)
 		}
 	}
 	return false, first
 }
 
-// Save replaces the file by the compact JSON text, laid out; the previous text stays as NAME.bak.
+// Doubts says which texts of the file Load passes over, and why; nothing when NAME itself is good.
+func Doubts(fsys vfs.FS, name string, decode func([]byte) error) []error {
+	var out []error
+	for _, g := range Generations(fsys, name) {
+		err := g.Err
+		if err == nil {
+			err = decode(g.Text)
+		}
+		if err == nil {
+			return out
+		}
+		out = append(out, fmt.Errorf("%s: %w", g.File, err))
+	}
+	return out
+}
+
+// Save replaces the file by the compact JSON text, laid out. The two texts before stay as NAME.bak and NAME.bak.2.
 func Save(fsys vfs.FS, name string, compact []byte) error {
-	return vfs.WriteFileAtomic(fsys, name, Indent(compact), 0o640)
+	return save(fsys, name, Indent(compact), 0o640)
 }
 
 // Indent lays out compact JSON as fastjson's pretty format does: members with text keys on lines of their own, members
