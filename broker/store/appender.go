@@ -17,7 +17,7 @@ type appender struct {
 	open    *round // takes puts
 	writing *round // is being written, or nil
 	idle    *round // a used one, for the next time
-	crowded bool   // the last round had several callers; for the one who set committing
+	crowd   int    // > 0: a round had several callers lately; for the one who set committing
 
 	gen       int64 // changes when the queues' Next must be learned anew
 	exclusive bool  // raw bytes are being written: no appends

@@ -51,6 +51,9 @@ func (s *Store) newRound() *round {
 	return &round{}
 }
 
+// crowded: for so many rounds after one with several callers others are expected to come.
+const crowded = 64
+
 // leadLocked says whether the caller has to write the open round, with lead; else somebody is writing, who goes on with it.
 func (s *Store) leadLocked() bool {
 	if s.committing || len(s.open.runs) == 0 {
@@ -62,7 +65,7 @@ func (s *Store) leadLocked() bool {
 
 // lead writes one round.
 func (s *Store) lead() {
-	if s.crowded { // who is ready to run joins this round; alone, giving way costs a wake-up and gains nothing
+	if s.crowd > 0 { // who is ready to run joins this round; alone, giving way costs a wake-up and gains nothing
 		runtime.Gosched()
 	}
 	s.commitRound()
@@ -101,7 +104,10 @@ func (s *Store) commitLoop() {
 func (s *Store) commitRound() {
 	s.mu.Lock()
 	r, end := s.open, s.end
-	s.open, s.writing, s.crowded = s.newRound(), r, r.puts > 1
+	s.open, s.writing, s.crowd = s.newRound(), r, s.crowd-1
+	if r.puts > 1 {
+		s.crowd = crowded
+	}
 	s.mu.Unlock()
 	s.slow.begin()
 	err := s.writeRound(r, end)
