@@ -59,7 +59,10 @@ func TestAfterAFailedFsyncNothingIsAcknowledged(t *testing.T) {
 			moreAcks(t, l, 50, 10*time.Second)
 			d.left.Store(1 + rng.Int64N(40))
 			until(t, "the fault", d.hit.Load)
-			refusedMore(t, l, 10)
+			for i := range l.failures { // an answer that was on its way to this producer has come by then
+				was := l.failures[i].Load()
+				until(t, "each producer is refused", func() bool { return l.failures[i].Load() > was })
+			}
 			before := l.acks.Load()
 			refusedMore(t, l, 50)
 			if after := l.acks.Load(); after != before {

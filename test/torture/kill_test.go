@@ -20,7 +20,7 @@ import (
 
 const (
 	producers    = 8
-	offsetsSaved = time.Second // flushConsumerOffsetInterval of the killed brokers
+	offsetsSaved = 200 * time.Millisecond // flushConsumerOffsetInterval of the killed brokers: shorter than the shortest life
 )
 
 var kills = flag.Int("kills", 12, "kills in each flush mode")
@@ -41,7 +41,7 @@ func killLoop(t *testing.T, mode string, kills int) {
 	rec := checker.New()
 	l := (&load{rec: rec, addr: b.Addr, topic: "Torture", pause: time.Millisecond}).run(producers)
 	plain := (&readers{t: t, rec: rec, addr: b.Addr, topic: "Torture"}).run()
-	group := (&readers{t: t, rec: rec, addr: b.Addr, topic: "Torture", group: "torture-group", saved: 2*offsetsSaved + time.Second}).run()
+	group := (&readers{t: t, rec: rec, addr: b.Addr, topic: "Torture", group: "torture-group", saved: 2*offsetsSaved + 2*time.Second}).run()
 
 	var ready []time.Duration
 	for n := range kills {

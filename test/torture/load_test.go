@@ -30,11 +30,11 @@ type load struct {
 	pause time.Duration // between sends, on average
 
 	acks     atomic.Int64
-	mu       sync.Mutex // guards all below
+	failures []atomic.Int64 // by producer: attempts that were not acknowledged
+	mu       sync.Mutex     // guards all below
 	outages  []time.Duration
 	statuses map[int32]int
 	texts    map[int32]string // one refusal of each status
-	sent     map[checker.ID]string
 
 	stop    context.CancelFunc
 	stopped sync.WaitGroup
@@ -43,7 +43,7 @@ type load struct {
 // run starts n producers. Even ones send a message again until it is acknowledged; odd ones go on with the next.
 func (l *load) run(n int) *load {
 	ctx, stop := context.WithCancel(context.Background())
-	l.stop, l.statuses, l.texts = stop, map[int32]int{}, map[int32]string{}
+	l.stop, l.statuses, l.texts, l.failures = stop, map[int32]int{}, map[int32]string{}, make([]atomic.Int64, n)
 	for i := range n {
 		l.stopped.Go(func() { l.produce(ctx, i) })
 	}
@@ -74,6 +74,7 @@ func (l *load) produce(ctx context.Context, i int) {
 				break
 			}
 			failing = true
+			l.failures[i].Add(1)
 			if ctx.Err() != nil || i%2 == 1 {
 				break
 			}

@@ -16,7 +16,7 @@ import (
 // sends each message once, and a push consumer.
 func TestAnUnchangedClientLosesNothingByKill(t *testing.T) {
 	peers.Need(t, peers.GoClient)
-	const kills = 6
+	const kills = 5
 	ns := peers.StartNamesrv(t, peers.Ours)
 	b := peers.StartBroker(t, peers.Ours, ns.Addr, nil)
 	common := []string{"namesrv=" + ns.Addr, "topic=TortureGo"}
