@@ -19,6 +19,9 @@ func (b *Broker) load(cfg *config.Config) error {
 	if err := writeIdentity(b.o.FS, cfg); err != nil {
 		return err
 	}
+	for _, name := range []string{"topics.json", "subscriptionGroup.json", "consumerOffset.json", "delayOffset.json"} {
+		b.tellDoubts(b.file(name))
+	}
 	for _, err := range []error{
 		b.topics.Load(b.o.FS, b.file("topics.json")),
 		b.groups.Load(b.o.FS, b.file("subscriptionGroup.json")),
@@ -33,6 +36,7 @@ func (b *Broker) load(cfg *config.Config) error {
 		b.offsets.Track()
 		return nil
 	}
+	b.setBack()
 	b.topics.AddSystem(b.names(cfg), b.o.Clock.Now())
 	b.groups.AddSystem(b.o.Clock.Now())
 	return b.saveTables()
