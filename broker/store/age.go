@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"rmqctl/broker/store/segment"
 	"rmqctl/internal/clock"
 	"rmqctl/internal/jsonfile"
 )
@@ -57,8 +58,8 @@ func (a *ages) begin(s *Store) {
 	}
 	at := s.plausible()
 	limit := time.Duration(1<<63 - 1) // no segment is older than one before it
-	segs := s.clog.Segments()
-	for i := range len(segs) - 1 {
+	segs := s.sealed()
+	for i := range segs {
 		age := time.Duration(file.Ages[segs[i].Base()]) * time.Second
 		if !known {
 			if mod, err := segs[i].ModTime(); err == nil {
@@ -68,6 +69,16 @@ func (a *ages) begin(s *Store) {
 		limit = min(limit, max(age, 0))
 		a.sealed[segs[i].Base()] = now - limit
 	}
+}
+
+// sealed are the segments that will not be written any more. The next one is made when the current is half full, so being
+// last but one does not mean that.
+func (s *Store) sealed() []*segment.File {
+	segs, end := s.clog.Segments(), s.clog.Written()
+	for len(segs) > 0 && segs[len(segs)-1].End() > end {
+		segs = segs[:len(segs)-1]
+	}
+	return segs
 }
 
 // plausible is the time at the start: the clock's, but not long after the newest message.
@@ -85,10 +96,9 @@ func (s *Store) plausible() time.Time {
 // look notes segments that have come to their end, and says once that the clock was set.
 func (a *ages) look(s *Store) {
 	now := clock.Mono(s.o.Clock)
-	segs := s.clog.Segments()
-	for i := range len(segs) - 1 {
-		if _, known := a.sealed[segs[i].Base()]; !known {
-			a.sealed[segs[i].Base()] = now
+	for _, seg := range s.sealed() {
+		if _, known := a.sealed[seg.Base()]; !known {
+			a.sealed[seg.Base()] = now
 		}
 	}
 	if skew := a.steady.Skew(); (skew - a.skew).Abs() >= notableSkew {

@@ -94,6 +94,41 @@ func TestRetention(t *testing.T) {
 	wantWhole(t, s)
 }
 
+// The next segment is made when the current one is half full, which may be days before that is written for the last time.
+func TestSegmentAgesFromItsLastWriteOn(t *testing.T) {
+	clk := fakeClock()
+	m := vfs.NewMem()
+	m.Now = clk.Now
+	o := small("/store")
+	o.Clock = clk
+	tun := DefaultTunables()
+	tun.CleanInterval, tun.DeletePause, tun.FileReserved = 1000*time.Hour, 0, 10*time.Hour
+	for h := range 24 {
+		tun.DeleteWhen = append(tun.DeleteWhen, h)
+	}
+	o.Tunables = &tun
+	s := mustOpen(t, m, o)
+	defer func() { mustClose(t, s) }()
+	mustAppend(t, s, msg("T", 0, strings.Repeat("x", 2500)))
+	for len(s.clog.Segments()) < 2 { // in the background
+		time.Sleep(time.Millisecond)
+	}
+	s.cleanRound(false)
+	clk.Advance(11 * time.Hour)
+	mustAppend(t, s, msg("T", 0, "the last of its segment"))
+	mustAppend(t, s, msg("T", 0, strings.Repeat("x", 2500)))
+	s.Flush()
+	s.cleanRound(false)
+	if s.MinPhysical() != 0 {
+		t.Fatal("deleted with a message that was just written")
+	}
+	clk.Advance(11 * time.Hour)
+	s.cleanRound(false)
+	if s.MinPhysical() != 4096 {
+		t.Fatal("kept beyond its time", s.MinPhysical())
+	}
+}
+
 func TestReadersKeepADeletedSegmentUntilForced(t *testing.T) {
 	clk := fakeClock()
 	m := vfs.NewMem()
