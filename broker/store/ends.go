@@ -31,8 +31,9 @@ const (
 
 // endsFile is that file.
 type endsFile struct {
-	mu   sync.Mutex // one write at a time; guards next
-	next time.Time  // when a checkpoint writes it again
+	mu    sync.Mutex // one write at a time; guards all below
+	ready bool       // what it says was looked at: it may be written again
+	next  time.Time  // when a checkpoint writes it again
 }
 
 func (s *Store) endsName() string { return filepath.Join(s.o.Dir, "queue.ends") }
@@ -41,7 +42,13 @@ func (s *Store) endsName() string { return filepath.Join(s.o.Dir, "queue.ends") 
 func (e *endsFile) due(now time.Time) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return !now.Before(e.next)
+	return e.ready && !now.Before(e.next)
+}
+
+func (e *endsFile) open() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.ready = true
 }
 
 func (e *endsFile) now() {
@@ -157,8 +164,13 @@ func (s *Store) knowEnds(ck *checkpoint, exact bool) error {
 
 // mendQueues makes the queues again whose files are not what they were. Their files go to lost+found.
 func (s *Store) mendQueues() error {
-	broken := s.table.Broken(s.clog.Min())
-	if len(broken) == 0 {
+	broken, doubtful := s.table.Broken(s.clog.Min())
+	missed, err := s.missed(doubtful)
+	if err != nil {
+		return err
+	}
+	if broken = append(broken, missed...); len(broken) == 0 {
+		s.ends.open()
 		return nil
 	}
 	which := map[*consumequeue.Queue]bool{}
@@ -174,7 +186,7 @@ func (s *Store) mendQueues() error {
 			if err := s.fs.Rename(q.Dir(), to); err != nil {
 				return err
 			}
-			if err := s.fs.SyncDir(filepath.Dir(q.Dir())); err != nil {
+			if err := errors.Join(s.fs.SyncDir(filepath.Dir(to)), s.fs.SyncDir(filepath.Dir(q.Dir()))); err != nil {
 				return err
 			}
 			what = "was moved to " + to
@@ -194,8 +206,28 @@ func (s *Store) mendQueues() error {
 			return err
 		}
 	}
+	s.ends.open()
 	s.ends.now()
-	return s.Checkpoint()
+	return s.unlessFull(s.Checkpoint())
+}
+
+// missed returns those of the queues that the log has messages of before what their files begin with.
+func (s *Store) missed(doubtful []consumequeue.Doubt) (out []consumequeue.Past, err error) {
+	to := int64(0)
+	begins := map[string]consumequeue.Doubt{}
+	for _, k := range doubtful {
+		begins[fmt.Sprint(k.Topic, "/", k.ID)] = k
+		to = max(to, k.Phys)
+	}
+	err = s.eachRecord(s.clog.Min(), min(to, s.clog.Written()), func(r *message.Record) error {
+		key := fmt.Sprint(string(r.Topic), "/", r.QueueID)
+		if k, ok := begins[key]; ok && hasQueue(r.SysFlag) && r.PhysicalOffset < k.Phys && r.QueueOffset < k.At {
+			out = append(out, k.Past)
+			delete(begins, key)
+		}
+		return nil
+	})
+	return out, err
 }
 
 // remake fills empty queues from the log.

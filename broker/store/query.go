@@ -242,11 +242,18 @@ func (s *Store) DeleteTopic(topic string) error {
 	if err := s.Checkpoint(); err != nil { // a crash finds no record of it to make again
 		return err
 	}
-	if err := s.forgetEnds(); err != nil {
-		return err
-	}
-	if err := s.table.Delete(topic); err != nil {
+	if err := s.deleteQueues(topic); err != nil {
 		return fmt.Errorf("delete topic %s: %w", topic, err)
 	}
 	return s.Checkpoint()
+}
+
+// deleteQueues: no checkpoint in between may say of the queues where they end.
+func (s *Store) deleteQueues(topic string) error {
+	s.ckMu.Lock()
+	defer s.ckMu.Unlock()
+	if err := s.forgetEnds(); err != nil {
+		return err
+	}
+	return s.table.Delete(topic)
 }

@@ -98,6 +98,7 @@ func Open(fsys vfs.FS, o Options) (*Store, error) {
 		s.lock.Close()
 		return nil, err
 	}
+	s.ends.open()
 	s.clean.ages.begin(s)
 	return s, nil
 }

@@ -23,6 +23,13 @@ type Past struct {
 	Last       Unit  // the last one, without its tags
 }
 
+// Doubt is a queue whose files begin later than they did.
+type Doubt struct {
+	Past
+	At   int64 // the first unit that is there
+	Phys int64 // where its message lies
+}
+
 // Know tells the table what its queues were. Queues that are loaded afterwards end there at least, if their files agree.
 func (t *Table) Know(list []Past) {
 	known := map[string][]Past{}
@@ -99,24 +106,27 @@ func (q *Queue) now() (Past, bool) {
 }
 
 // Broken looks into the files of the queues that were known, without loading them, and returns those that are not what they
-// were: a file is gone, or the last unit is not there.
-func (t *Table) Broken(logMin int64) []Past {
+// were: a file is gone, or the last unit is not there. Of the doubtful ones the first file is gone: retention may have taken
+// it, unless the log has older messages of the queue.
+func (t *Table) Broken(logMin int64) (broken []Past, doubtful []Doubt) {
 	known := t.known.Load()
 	if known == nil {
-		return nil
+		return nil, nil
 	}
 	if !t.few {
-		return nil // each is looked at when it is loaded
+		return nil, nil // each is looked at when it is loaded
 	}
-	var out []Past
 	for _, of := range *known {
 		for _, k := range of {
-			if !t.stands(k, logMin) {
-				out = append(out, k)
+			stands, first := t.stands(k)
+			if !stands {
+				broken = append(broken, k)
+			} else if u, err := t.look(queueDir(t.dir, k.Topic, k.ID), first); first > k.First && (err != nil || u.Phys > logMin) {
+				doubtful = append(doubtful, Doubt{k, first, u.Phys})
 			}
 		}
 	}
-	return out
+	return broken, doubtful
 }
 
 // mostLooked bounds what a start spends on looking into files of queues that nobody may ask for.
@@ -125,35 +135,29 @@ const mostLooked = 4096
 // is tells whether u is the last unit that was known.
 func (k *Past) is(u Unit) bool { return u.Phys == k.Last.Phys && u.Size == k.Last.Size }
 
-func (t *Table) stands(k Past, logMin int64) bool {
+// stands looks for the files of a queue and its last unit. first is the first unit that is there.
+func (t *Table) stands(k Past) (ok bool, first int64) {
 	perFile := t.segSize / UnitSize
 	dir := queueDir(t.dir, k.Topic, k.ID)
 	end := k.End - (k.End-1)%perFile // of the last file's first unit, plus one
-	seen := false
+	first = -1
 	for n := k.First; n < end; n += perFile {
 		info, err := t.cache.FS.Stat(filepath.Join(dir, segment.Name(n*UnitSize)))
 		switch {
 		case err == nil && info.Size() == t.segSize:
-			if !seen && n > k.First && t.begins(dir, n, logMin) {
-				return false
+			if first < 0 {
+				first = n
 			}
-			seen = true
-		case errors.Is(err, fs.ErrNotExist) && !seen: // retention takes the first ones
+		case errors.Is(err, fs.ErrNotExist) && first < 0: // retention takes the first ones
 		default:
-			return false
+			return false, 0
 		}
 	}
-	if !seen {
-		return false
+	if first < 0 {
+		return false, 0
 	}
 	u, err := t.look(dir, k.End-1)
-	return err == nil && k.is(u)
-}
-
-// begins tells whether the unit that a file begins with is newer than the oldest message: then a file before it is missing.
-func (t *Table) begins(dir string, n, logMin int64) bool {
-	u, err := t.look(dir, n)
-	return err != nil || !u.valid() || !u.Filler() && u.Phys > logMin
+	return err == nil && k.is(u), first
 }
 
 // look reads one unit past everything that is cached.
@@ -281,8 +285,8 @@ func (q *Queue) PadTo(end int64) error {
 	if err := q.load(); err != nil {
 		return err
 	}
-	if q.end == q.first() && len(q.tail) == 0 && end > q.end { // nothing of it is left
-		q.startAt(end - end%(q.t.segSize/UnitSize))
+	if q.end == q.first() && len(q.tail) == 0 && end > q.end { // nothing of it is left: as if it began here
+		q.startAt(end)
 	}
 	for q.end < end {
 		q.publish(lost)
