@@ -11,6 +11,7 @@ package index
 
 import (
 	"encoding/binary"
+	"io/fs"
 	"math"
 	"time"
 
@@ -116,4 +117,12 @@ func seconds(begin, at int64) int32 {
 		return 0
 	}
 	return int32(min(max((at-begin)/1000, 0), math.MaxInt32))
+}
+
+// nameTime is the time that a file is named after.
+func nameTime(name string) (time.Time, error) {
+	if len(name) < 4 {
+		return time.Time{}, fs.ErrInvalid
+	}
+	return time.ParseInLocation("20060102150405.000", name[:len(name)-3]+"."+name[len(name)-3:], time.Local)
 }

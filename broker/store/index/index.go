@@ -171,7 +171,10 @@ func (x *Index) roll(last *file, now time.Time) (*file, error) {
 		if last != nil { // as Java does; the first entry overwrites the begin
 			f.h.beginTime, f.h.endTime, f.h.beginPhys, f.h.endPhys = last.h.endTime, last.h.endTime, last.h.endPhys, last.h.endPhys
 		}
-		if last != nil && f.name <= last.name {
+		if last != nil && f.name <= last.name { // the clock was set back, or summer has ended
+			if at, err := nameTime(last.name); err == nil && at.After(now) {
+				now = at
+			}
 			now = now.Add(time.Millisecond)
 			continue
 		}
