@@ -118,6 +118,9 @@ func (j *File) open() error {
 	return nil
 }
 
+// forget lets the next Append begin anew. It is for after Open, before anything was appended.
+func (j *File) forget() { j.end = 0 }
+
 // Reset forgets all records. A power cut may bring them back.
 func (j *File) Reset() error {
 	if j.end == 0 {

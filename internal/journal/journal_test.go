@@ -77,7 +77,7 @@ func newFS(t *testing.T) *vfs.Mem {
 var now = time.Unix(1700000000, 0)
 
 func TestWhatWasCommittedSurvivesAPowerCutAtAnyMoment(t *testing.T) {
-	for seed := range uint64(20) {
+	for seed := range uint64(60) {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		m := newFS(t)
 		f := &vfs.Fault{FS: m}

@@ -122,6 +122,9 @@ func (t *Table[V]) Load(fsys vfs.FS, name string, c Codec[V]) error {
 	if t.journal, err = Open(fsys, name+".journal", r.take); err != nil {
 		return err
 	}
+	if r.ignored {
+		t.journal.forget()
+	}
 	if r.applied {
 		t.Replace(r.rows, r.version) // other than the file: the next Save writes it
 	}
