@@ -4,7 +4,6 @@ package delay
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
@@ -26,7 +25,7 @@ const retryPause = time.Second
 // Log is what delivering needs of the store.
 type Log interface {
 	Get(topic string, queue int32, offset int64, limit store.GetLimit, match store.Match) (store.GetResult, error)
-	Append(m *message.Message) (store.PutResult, error)
+	AppendAll(ms []*message.Message) (stored int, err error)
 }
 
 // Service delivers what is due. Each level has one goroutine that sleeps until its first message is due, or until one
@@ -148,26 +147,36 @@ func (s *Service) deliver(ctx context.Context, level int) (more bool, pause time
 	if got.Status != store.Found {
 		return s.step(level, from, got), 0
 	}
-	for i, record := range got.Messages {
+	ms, pause, failed := s.take(ctx, level, from, due, got.Messages)
+	done, err := s.put(level, ms)
+	switch {
+	case err != nil:
+		s.Log.Error("deliver delayed messages", "level", level, "offset", ms[done].QueueOffset, "err", err)
+		return false, retryPause
+	case failed != nil:
+		s.Log.Error("decode delayed message", "level", level, "offset", from+int64(len(ms)), "err", failed)
+		return false, retryPause
+	}
+	return len(ms) == len(got.Messages), pause
+}
+
+// take reads the records that are due, up to the first that is not.
+func (s *Service) take(ctx context.Context, level int, from int64, due []int64, records [][]byte) (ms []*message.Message, pause time.Duration, err error) {
+	for i, record := range records {
 		m, _, err := message.Decode(record, message.Options{})
 		if err != nil {
-			s.Log.Error("decode delayed message", "level", level, "offset", from+int64(i), "err", err)
-			return false, retryPause
+			return ms, 0, err
 		}
-		at := s.dueAt(level, due, i, len(got.Messages), &m)
+		at := s.dueAt(level, due, i, len(records), &m)
 		if wait := at.Sub(s.Clock.Now()); wait > 0 {
-			return false, wait
+			return ms, wait, nil
 		}
 		if ctx.Err() != nil {
-			return false, 0
+			return ms, 0, nil
 		}
-		if err := s.put(&m); err != nil {
-			s.Log.Error("deliver delayed message", "topic", m.Topic, "offset", m.QueueOffset, "err", err)
-			return false, retryPause
-		}
-		s.advance(level, m.QueueOffset+1)
+		ms = append(ms, &m)
 	}
-	return true, 0
+	return ms, 0, nil
 }
 
 // step corrects the position after a Get that found nothing, and says whether to look again at once.
@@ -203,18 +212,30 @@ func (s *Service) dueAt(level int, due []int64, i, n int, m *message.Message) ti
 	return time.UnixMilli(at)
 }
 
-// put stores the message where its sender wanted it.
-func (s *Service) put(m *message.Message) error {
-	restored, ok := Restore(m)
-	if !ok {
-		s.Log.Warn("delayed message without a real topic is dropped", "offset", m.QueueOffset)
-		return nil
+// put stores messages where their senders wanted them, together: under SYNC_FLUSH each would wait for a flush of its own
+// otherwise. It returns how many are done with.
+func (s *Service) put(level int, ms []*message.Message) (done int, err error) {
+	var all []*message.Message
+	var from []int // where each of all is in ms
+	for i, m := range ms {
+		restored, ok := Restore(m)
+		if !ok {
+			s.Log.Warn("delayed message without a real topic is dropped", "offset", m.QueueOffset)
+			continue
+		}
+		all, from = append(all, restored), append(from, i)
 	}
-	r, err := s.Store.Append(restored)
-	if err == nil && r.Status != store.PutOK && r.Status != store.FlushDiskTimeout { // that one is stored: again would be twice
-		err = fmt.Errorf("store answered %v", r.Status)
+	done = len(ms)
+	if len(all) > 0 {
+		stored, failed := s.Store.AppendAll(all)
+		if err = failed; err != nil {
+			done = from[stored]
+		}
 	}
-	return err
+	if done > 0 {
+		s.advance(level, ms[done-1].QueueOffset+1)
+	}
+	return done, err
 }
 
 // Hide makes the message one that waits: it returns the copy to store in the schedule topic.

@@ -46,16 +46,18 @@ func (l *fakeLog) Get(_ string, queue int32, from int64, limit store.GetLimit, m
 	return r, nil
 }
 
-func (l *fakeLog) Append(m *message.Message) (store.PutResult, error) {
+func (l *fakeLog) AppendAll(ms []*message.Message) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.fail > 0 {
-		l.fail--
-		return store.PutResult{}, errors.New("no room")
+	for i, m := range ms {
+		if l.fail > 0 {
+			l.fail--
+			return i, errors.New("no room")
+		}
+		l.delivered = append(l.delivered, m.Topic+" "+string(m.Body)+" "+string(m.Properties))
+		l.at = append(l.at, time.Now())
 	}
-	l.delivered = append(l.delivered, m.Topic+" "+string(m.Body)+" "+string(m.Properties))
-	l.at = append(l.at, time.Now())
-	return store.PutResult{}, nil
+	return len(ms), nil
 }
 
 // send puts a message of the level into the schedule topic.

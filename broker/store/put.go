@@ -4,6 +4,7 @@ package store
 
 import (
 	"errors"
+	"fmt"
 
 	"rmqctl/broker/store/commitlog"
 	"rmqctl/internal/message"
@@ -41,6 +42,38 @@ func (s *Store) AppendBatch(m *message.Message, items []message.BatchItem) (PutR
 		m.QueueOffset, m.PhysicalOffset, m.StoreTimestamp = res.QueueOffset, res.PhysicalOffset, res.StoreTimestamp
 	}
 	return res, err
+}
+
+// AppendAll is Append for several messages, in one stage. It returns how many of them, from the first on, are stored, and
+// why the next one is not.
+func (s *Store) AppendAll(ms []*message.Message) (stored int, err error) {
+	g, waits := s.NewStage(), make([]*wait, 0, len(ms))
+	for _, m := range ms {
+		w := s.newWait()
+		status, refused := g.Add(m, w)
+		if status != PutOK {
+			err = notStored(status, refused)
+			break
+		}
+		waits = append(waits, w)
+	}
+	g.Put()
+	for i, w := range waits { // all are told, whatever became of the first
+		<-w.told
+		if stored == i && (w.err != nil || w.res.Status != PutOK && w.res.Status != FlushDiskTimeout) {
+			err = notStored(w.res.Status, w.err)
+		} else if stored == i {
+			stored++
+		}
+	}
+	return stored, err
+}
+
+func notStored(status Status, err error) error {
+	if err == nil {
+		err = fmt.Errorf("store: not stored: %v", status)
+	}
+	return err
 }
 
 // wait is a Done for who waits.

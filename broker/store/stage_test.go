@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"rmqctl/internal/message"
 	"rmqctl/internal/vfs"
 )
 
@@ -251,4 +252,19 @@ func TestWhatIsTakenIsBounded(t *testing.T) {
 		t.Errorf("%d bytes are still held", n)
 	}
 	mustClose(t, s)
+}
+
+func TestAppendAllStopsCountingAtTheFirstThatIsNotStored(t *testing.T) {
+	s := mustOpen(t, vfs.NewMem(), small("/store"))
+	defer mustClose(t, s)
+	if n, err := s.AppendAll([]*message.Message{msg("T", 0, "a"), msg("T", 1, "b"), msg("T", 0, "c")}); n != 3 || err != nil {
+		t.Error(n, err)
+	}
+	if n, err := s.AppendAll([]*message.Message{msg("T", 0, "d"), msg("T", -1, "bad"), msg("T", 0, "e")}); n != 1 || err == nil {
+		t.Error(n, err)
+	}
+	if got := fmt.Sprint(bodies(t, s, "T", 0)); got != "[a c d]" {
+		t.Error(got)
+	}
+	wantWhole(t, s)
 }
