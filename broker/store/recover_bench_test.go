@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -29,14 +30,14 @@ func BenchmarkRecoverAfterKill(b *testing.B) {
 	fillLog(b, dir, recoverMessages)
 	for _, kind := range []string{"rebuild", "intact", "level"} {
 		b.Run(kind, func(b *testing.B) {
-			var took, scan time.Duration
+			var took, scan, used time.Duration
 			var end int64
 			for range b.N {
 				b.StopTimer()
 				undoRecovery(b, dir, kind)
 				b.StartTimer()
 				var first, last time.Time
-				begin := time.Now()
+				begin, cpu := time.Now(), processTime()
 				s, err := Open(vfs.OS, Options{Dir: dir, Progress: func(_, _ int64) {
 					if last = time.Now(); first.IsZero() {
 						first = last
@@ -46,6 +47,7 @@ func BenchmarkRecoverAfterKill(b *testing.B) {
 					b.Fatal(err)
 				}
 				took += time.Since(begin)
+				used += processTime() - cpu
 				scan += last.Sub(begin)
 				b.StopTimer()
 				if n := s.MaxOffset("T", 0); n != recoverMessages/8 {
@@ -62,8 +64,18 @@ func BenchmarkRecoverAfterKill(b *testing.B) {
 				b.ReportMetric(recoverMessages*n/scan.Seconds(), "msg/s")
 			}
 			b.ReportMetric(took.Seconds()*1e3/n, "ms/open")
+			b.ReportMetric(used.Seconds()*1e6/n/recoverMessages, "cpu-us/msg")
 		})
 	}
+}
+
+// processTime is what this process has used of the processors.
+func processTime() time.Duration {
+	var u syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // fillLog makes a store with n messages over eight queues and leaves it as a kill does: with the abort file.
