@@ -106,8 +106,12 @@ func readSums(fsys vfs.FS, name string) sumList {
 	if err != nil {
 		return nil
 	}
+	text, own, found := strings.Cut(string(b), "= ")
+	if found && own != fmt.Sprintf("%08x\n", crc32.Checksum([]byte(text), castagnoli)) || !found && len(b) > 0 {
+		return nil
+	}
 	var l sumList
-	for line := range strings.Lines(string(b)) {
+	for line := range strings.Lines(text) {
 		var s sum
 		if _, err := fmt.Sscanf(line, "%x %d %d", &s.crc, &s.size, &s.time); err == nil {
 			l = append(l, s)
@@ -121,7 +125,7 @@ func (l sumList) text() []byte {
 	for _, s := range l {
 		out = fmt.Appendf(out, "%08x %d %d\n", s.crc, s.size, s.time)
 	}
-	return out
+	return fmt.Appendf(out, "= %08x\n", crc32.Checksum(out, castagnoli)) // the list itself may be damaged
 }
 
 // save replaces name by text. Order, each step safe against a cut:
@@ -148,6 +152,11 @@ func save(fsys vfs.FS, name string, text []byte, perm fs.FileMode) error {
 	}
 	if err := replace(fsys, name+sums, list[:min(len(list), keepSums)].text(), perm); err != nil {
 		return err
+	}
+	if len(old) == 0 { // from the first text on there are two: one file may be damaged at any time
+		if err := replace(fsys, name+bak, text, perm); err != nil {
+			return err
+		}
 	}
 	if err := rotate(fsys, name, old, perm); err != nil {
 		return err

@@ -206,32 +206,12 @@ func marks(at, n int64, toEnd bool, stored int64) (map[int64][]byte, error) {
 	return out, nil
 }
 
-// restore puts the good generation of a settings file in the place of the bad one.
-func (r *repairer) restore(path, good string) error {
-	b, err := vfs.ReadFile(r.d.fs, good)
-	if err != nil {
-		return err
-	}
+// restore puts the text of a good generation in the place of a settings file.
+func (r *repairer) restore(path string, text []byte) error {
 	if err := r.keepFile(path); err != nil {
 		return err
 	}
-	return vfs.WriteFileAtomic(r.d.fs, path, b, 0o640)
-}
-
-// generations are the files that may hold an earlier state of a settings file: the newest good one, and the bad ones.
-func (d *Dir) generations(path string) (good string, broken []string, err error) {
-	for _, p := range []string{path, path + ".bak"} {
-		_, bad, err := d.parse(p)
-		switch {
-		case err != nil:
-			return "", nil, err
-		case bad == nil:
-			return p, broken, nil
-		case !errors.Is(bad, fs.ErrNotExist):
-			broken = append(broken, p)
-		}
-	}
-	return "", broken, nil
+	return vfs.WriteFileAtomic(r.d.fs, path, text, 0o640)
 }
 
 // rebuild makes the queues and the index that were set aside again, in one pass over the log.

@@ -4,13 +4,13 @@ package inspect
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"rmqctl/broker/store"
+	"rmqctl/internal/jsonfile"
 	"rmqctl/internal/message"
 	"rmqctl/internal/vfs"
 )
@@ -82,68 +82,73 @@ func plausible(ms int64) bool {
 	return ms == 0 || ms > 1_300_000_000_000 && ms < time.Now().Add(100*365*24*time.Hour).UnixMilli()
 }
 
-// checkSettings parses one file and its earlier generation.
+// checkSettings reads one file and its earlier generations.
 func (c *checker) checkSettings(path string) error {
-	names, bad, err := c.d.parse(path)
-	if err != nil {
-		return err
-	}
-	bakNames, bakBad, err := c.d.parse(path + ".bak")
-	if err != nil {
-		return err
-	}
+	gens := c.d.generations(path)
 	isTopics := filepath.Base(path) == "topics.json"
+	good := slices.IndexFunc(gens, func(g generation) bool { return g.bad == nil })
+	if isTopics && good >= 0 {
+		c.top = topics{true, gens[good].topics}
+	}
 	file := c.d.rel(path)
-	good, bakGood := bad == nil, bakBad == nil
 	switch {
-	case good:
-		if isTopics {
-			c.top = topics{true, names}
-		}
-		if !bakGood && !errors.Is(bakBad, fs.ErrNotExist) {
-			c.note(file+".bak", 0, bakBad.Error(), "only the earlier generation is damaged")
-		}
-	case bakGood:
-		if isTopics {
-			c.top = topics{true, bakNames}
-		}
-		c.r.add(Finding{Severity: Metadata, File: file, What: bad.Error(), Means: "the earlier generation (.bak) is loaded: what changed since is forgotten", Repair: "restored from " + filepath.Base(path) + ".bak"})
-	case errors.Is(bad, fs.ErrNotExist) && errors.Is(bakBad, fs.ErrNotExist):
+	case len(gens) == 0:
 		if isTopics && len(c.d.queues) > 0 {
 			c.r.add(Finding{Severity: Metadata, File: file, What: "the file is missing", Means: "topics have to be created again; their messages are there", Repair: "nothing"})
 		}
-	default:
-		if errors.Is(bad, fs.ErrNotExist) {
-			file, bad = file+".bak", bakBad
+	case good < 0:
+		for _, g := range gens {
+			c.r.add(Finding{Severity: Lost, File: c.d.rel(g.file), What: g.bad.Error(), Means: "no generation of " + filepath.Base(path) + " can be read: a broker does not start", Repair: "moved to lost+found, so that a broker starts without it"})
 		}
-		c.r.add(Finding{Severity: Lost, File: file, What: bad.Error(), Means: "no generation of the file can be read", Repair: "moved to lost+found, so that a broker starts without it"})
+	case gens[good].file != path:
+		what := "the file is missing"
+		if gens[0].file == path {
+			what = gens[0].bad.Error()
+		}
+		c.r.add(Finding{Severity: Metadata, File: file, What: what, Means: "an earlier generation is loaded: what changed since is forgotten", Repair: "restored from " + filepath.Base(gens[good].file)})
+	}
+	for _, g := range gens {
+		if g.bad != nil && good >= 0 && g.file != path {
+			c.note(c.d.rel(g.file), 0, g.bad.Error(), "only an earlier generation is damaged")
+		}
 	}
 	return nil
 }
 
-// parse reads a settings file. bad says why it cannot be used; names are the topics in it.
-func (d *Dir) parse(path string) (names map[string]bool, bad, err error) {
-	b, err := vfs.ReadFile(d.fs, path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("the file is missing: %w", err), nil
+// generation is one text of a settings file.
+type generation struct {
+	file   string
+	text   []byte
+	bad    error // why it cannot be used
+	topics map[string]bool
+}
+
+// generations are the texts of a settings file, the newest first. Checksums, where the file is ours, tell damage.
+func (d *Dir) generations(path string) []generation {
+	var out []generation
+	for _, g := range jsonfile.Generations(d.fs, path) {
+		names, bad := topicNames(g.Text)
+		if g.Err != nil {
+			bad = g.Err
+		}
+		out = append(out, generation{g.File, g.Text, bad, names})
 	}
-	if err != nil {
-		return nil, nil, err
-	}
-	if len(b) == 0 {
-		return nil, errors.New("the file is empty"), nil
-	}
+	return out
+}
+
+// topicNames are the topics in a text of topics.json; other settings have none.
+func topicNames(text []byte) (map[string]bool, error) {
 	var all map[string]any
-	if err := json.Unmarshal(quoteKeys(b), &all); err != nil {
-		return nil, fmt.Errorf("no good JSON: %w", err), nil
+	if err := json.Unmarshal(quoteKeys(text), &all); err != nil {
+		return nil, fmt.Errorf("no good JSON: %w", err)
 	}
-	names = map[string]bool{}
+	names := map[string]bool{}
 	if table, ok := all["topicConfigTable"].(map[string]any); ok {
 		for name := range table {
 			names[name] = true
 		}
 	}
-	return names, nil, nil
+	return names, nil
 }
 
 // quoteKeys puts the number keys, which fastjson writes bare, into quotes.

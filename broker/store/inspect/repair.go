@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -52,9 +53,7 @@ func (d *Dir) Plan(ctx context.Context) (*Plan, error) {
 	p.planLog()
 	p.planQueues()
 	p.planIndex()
-	if err := p.planSettings(); err != nil {
-		return nil, err
-	}
+	p.planSettings()
 	p.planCheckpoint()
 	return p, nil
 }
@@ -252,30 +251,22 @@ func (p *Plan) planIndex() {
 }
 
 // planSettings: the newest generation that can be read takes the place of one that cannot.
-func (p *Plan) planSettings() error {
+func (p *Plan) planSettings() {
 	for _, name := range settings {
 		path := filepath.Join(p.d.o.Dir, "config", name)
-		_, bad, err := p.d.parse(path)
-		if err != nil {
-			return err
-		}
-		if bad == nil {
-			continue
-		}
-		good, broken, err := p.d.generations(path)
-		if err != nil {
-			return err
-		}
+		gens := p.d.generations(path)
+		good := slices.IndexFunc(gens, func(g generation) bool { return g.bad == nil })
 		switch {
-		case good != "":
-			p.add("restore", path, fmt.Sprintf("from %s, because %v", filepath.Base(good), bad), func(r *repairer) error { return r.restore(path, good) })
-		case len(broken) > 0:
-			for _, b := range broken {
-				p.add("set aside", b, "no generation can be read", func(r *repairer) error { return r.keepFile(b) })
+		case len(gens) == 0 || good >= 0 && gens[good].file == path:
+		case good >= 0:
+			g := gens[good]
+			p.add("restore", path, "from "+filepath.Base(g.file), func(r *repairer) error { return r.restore(path, g.text) })
+		default:
+			for _, g := range gens {
+				p.add("set aside", g.file, fmt.Sprintf("no generation can be read (%v)", g.bad), func(r *repairer) error { return r.keepFile(g.file) })
 			}
 		}
 	}
-	return nil
 }
 
 func (p *Plan) planCheckpoint() {
