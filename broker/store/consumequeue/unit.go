@@ -1,6 +1,6 @@
 // Package consumequeue keeps, for every queue of every topic, where in the commit log its messages lie.
 //
-// unit.go is the format; queue.go one queue, and load.go, restore.go, save.go and cut.go what happens to it; table.go all of
+// unit.go is the format; queue.go one queue, and load.go, restore.go, save.go and cut.go what happens to it; table.go and saveall.go all of
 // them.
 package consumequeue
 
