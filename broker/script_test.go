@@ -29,6 +29,7 @@ import (
 //	    client=NAME                      from this client; default a
 //	    version=N                        of the client
 //	    background=NAME                  do not wait; see answer
+//	    until=TEXT                       again and again, up to 15 s, until the answer has this text
 //	answer NAME                          the answer of a request in the background
 //	send topic=T [queue=0] [tags=] [props=k:v,...] BODY-LINES
 //	told client=NAME                     the next request the broker sends to that client
@@ -208,7 +209,7 @@ func (w *world) ask(d *datadriven.TestData) string {
 	cmd := &protocol.Command{Code: int32(code)}
 	for _, a := range d.CmdArgs[1:] {
 		switch a.Key {
-		case "client", "version", "background", "port":
+		case "client", "version", "background", "port", "until":
 		default:
 			cmd.Fields.Set(a.Key, strings.NewReplacer(`\x01`, "\x01", `\x02`, "\x02").Replace(strings.Join(a.Vals, ",")))
 		}
@@ -228,6 +229,11 @@ func (w *world) ask(d *datadriven.TestData) string {
 			return "error: " + mask(err.Error()) + "\n"
 		}
 		return show(answer)
+	}
+	if text := arg(d, "until", ""); text != "" {
+		for deadline := time.Now().Add(15 * time.Second); !strings.Contains(do(), text) && time.Now().Before(deadline); {
+			time.Sleep(time.Millisecond)
+		}
 	}
 	if name := arg(d, "background", ""); name != "" {
 		done := make(chan string, 1)
