@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -65,8 +66,10 @@ type chain struct {
 
 	version string // of Java's client and mqadmin
 	admin   *peers.AdminShell
-	asked   bool  // queryMsgByUniqueKey
-	w       *wire // to the broker whose turn it is
+	asked   bool                     // queryMsgByUniqueKey
+	w       *wire                    // to the broker whose turn it is
+	fresh   func()                   // called in the first turn, when something is stored
+	later   func(*peers.Server, leg) // called in every later turn, when all was read
 }
 
 func newChain(t *testing.T, name, ip, version string) *chain {
@@ -118,6 +121,10 @@ func (c *chain) turn(g, before leg) {
 	if before.kill && g.version != peers.Ours {
 		c.ledger.forgetIndex()
 	}
+	unharmed := func() {}
+	if g.version == peers.Ours && before.version != "" {
+		unharmed = c.unharmed()
+	}
 	broker := peers.StartBroker(c.t, g.version, c.ns.Addr, c.props)
 	w := newWire(c.t, c.ns.Addr, c.host.String(), c.name)
 	c.w = w
@@ -128,19 +135,32 @@ func (c *chain) turn(g, before leg) {
 		l.checkLookups(w, c.logMin())
 		l.checkTags(w, c.logMin())
 		c.askAdmin(c.logMin())
+		if c.later != nil {
+			c.later(broker, g)
+		}
 		if g.java {
 			c.readWithJava(c.version, c.logMin())
 			c.resume(c.version, c.logMin())
 		}
 	}
 	l.write(w, &c.writer)
+	c.newGroup(w)
 	l.sync(w, h, c.logMin())
+	if c.fresh != nil && before.version == "" {
+		c.fresh()
+	}
 	l.sendBack(w, spot{plain, int32(c.writer.round) % 4})
 	l.commitSome(w, c.logMin())
-	until(c.t, "all that is due is stored", func() bool {
+	for end := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) {
 		l.sync(w, h, c.logMin())
-		return len(l.missing(time.Now().Add(-2*time.Second))) == 0
-	})
+		late := l.missing(time.Now().Add(-2 * time.Second))
+		if len(late) == 0 {
+			break
+		}
+		if time.Now().After(end) {
+			c.t.Fatalf("%d messages are late:\n%s", len(late), strings.Join(late, "\n"))
+		}
+	}
 	l.checkLookups(w, c.logMin())
 	if g.purge {
 		c.purge(w, g, broker)
@@ -154,6 +174,7 @@ func (c *chain) turn(g, before leg) {
 		broker.Stop()
 		c.inspect()
 	}
+	unharmed()
 }
 
 // logMin is the first offset that the log on the disk still has.
@@ -227,6 +248,15 @@ func (c *chain) queueFileHolds(s spot, unit int64) bool {
 	return err == nil && (len(names) == 1 || unit < base/20+unitsAFile)
 }
 
+// newGroup makes a group, so that every broker has a reason to write its table of groups anew.
+func (c *chain) newGroup(w *wire) {
+	c.t.Helper()
+	name := fmt.Sprintf("group-of-round-%d", c.writer.round)
+	if _, _, _, err := w.pull(name, spot{plain, 0}, 0, "*"); err != nil {
+		c.t.Fatalf("group %s: %v", name, err)
+	}
+}
+
 // settled waits until what is written now and then only has been written: a kill after it loses none of it.
 func (c *chain) settled(w *wire) {
 	c.t.Helper()
@@ -248,6 +278,10 @@ func (c *chain) settled(w *wire) {
 		}
 		return true
 	})
+	until(c.t, "the newest group is on the disk", func() bool {
+		b, _ := os.ReadFile(filepath.Join(c.dir, "config", "subscriptionGroup.json"))
+		return strings.Contains(string(b), fmt.Sprintf("group-of-round-%d", c.writer.round))
+	})
 	until(c.t, "delay offsets are on the disk", func() bool {
 		b, err := os.ReadFile(filepath.Join(c.dir, "config", "delayOffset.json"))
 		if err != nil {
@@ -267,41 +301,49 @@ func (c *chain) settled(w *wire) {
 	})
 }
 
-// TestDirectories is the matrix: every producer, every stop, every reader.
+// TestDirectories is the matrix: every producer, every stop, every reader. The chains run beside each other whatever
+// -parallel says: a Java broker first looks for old files after a minute.
 func TestDirectories(t *testing.T) {
-	t.Run("4.9", func(t *testing.T) {
-		t.Parallel()
-		peers.Need(t, peers.Servers49)
-		newChain(t, "from-49", "127.0.0.1", peers.Clients49).run(
-			leg{version: peers.Servers49, purge: true},
-			leg{version: peers.Ours, java: true},
-			leg{version: peers.Servers49, java: true, kill: true},
-			leg{version: peers.Ours, kill: true},
-			leg{version: peers.Servers49},
-			leg{version: peers.Ours},
-		)
+	peers.Need(t, peers.Ours, peers.Servers49, peers.Clients49, peers.All53)
+	var chains sync.WaitGroup
+	defer chains.Wait()
+	chains.Go(func() {
+		t.Run("4.9", func(t *testing.T) {
+			newChain(t, "from-49", "127.0.0.1", peers.Clients49).run(
+				leg{version: peers.Servers49, purge: true},
+				leg{version: peers.Ours, java: true},
+				leg{version: peers.Servers49, kill: true},
+				leg{version: peers.Ours, kill: true},
+				leg{version: peers.Servers49},
+				leg{version: peers.Ours},
+			)
+		})
 	})
-	t.Run("5.3", func(t *testing.T) {
-		t.Parallel()
-		peers.Need(t, peers.All53)
-		newChain(t, "from-53", "127.0.0.1", peers.All53).run(
-			leg{version: peers.All53, purge: true, kill: true},
-			leg{version: peers.Ours, java: true},
-			leg{version: peers.All53, java: true},
-			leg{version: peers.Ours, kill: true},
-			leg{version: peers.All53},
-			leg{version: peers.Ours},
-		)
+	chains.Go(func() {
+		t.Run("5.3", func(t *testing.T) {
+			c := newChain(t, "from-53", "127.0.0.1", peers.All53)
+			c.props["mappedFileSizeTimerLog"] = "1048576"
+			c.ledger.add(spot{message.RetryTopic(longGroup), 0})
+			c.fresh, c.later = c.write53, c.check53
+			c.run(
+				leg{version: peers.All53, purge: true, kill: true},
+				leg{version: peers.Ours},
+				leg{version: peers.All53, java: true},
+				leg{version: peers.Ours, kill: true},
+				leg{version: peers.All53},
+				leg{version: peers.Ours},
+			)
+		})
 	})
-	t.Run("ours over IPv6", func(t *testing.T) {
-		t.Parallel()
-		peers.Need(t, peers.Servers49, peers.All53)
-		newChain(t, "from-us", "::1", peers.Clients49).run(
-			leg{version: peers.Ours, purge: true},
-			leg{version: peers.Servers49},
-			leg{version: peers.Ours, kill: true, purge: true},
-			leg{version: peers.All53, kill: true},
-			leg{version: peers.Ours},
-		)
+	chains.Go(func() {
+		t.Run("ours over IPv6", func(t *testing.T) {
+			newChain(t, "from-us", "::1", peers.Clients49).run(
+				leg{version: peers.Ours, purge: true},
+				leg{version: peers.Servers49},
+				leg{version: peers.Ours, kill: true, purge: true},
+				leg{version: peers.All53, kill: true},
+				leg{version: peers.Ours},
+			)
+		})
 	})
 }

@@ -62,12 +62,18 @@ type ledger struct {
 func newLedger(t *testing.T, levels []time.Duration, spots []spot) *ledger {
 	l := &ledger{
 		t: t, levels: levels, letters: map[string]*letter{}, shelves: map[spot]*shelf{}, times: map[string]int{},
-		offsets: map[string]map[spot]int64{}, spots: spots,
+		offsets: map[string]map[spot]int64{},
 	}
 	for _, s := range spots {
-		l.shelves[s] = &shelf{}
+		l.add(s)
 	}
 	return l
+}
+
+// add makes one more queue known.
+func (l *ledger) add(s spot) {
+	l.spots = append(l.spots, s)
+	l.shelves[s] = &shelf{}
 }
 
 // host is who stores at this moment, and since when.

@@ -162,22 +162,22 @@ func (w *writer) delays() []*letter {
 	return all
 }
 
-// write sends a round by several senders at once and enters what was acknowledged into the ledger.
+// write enters a round into the ledger and sends it by several senders at once. Every message must be acknowledged.
 func (l *ledger) write(w *wire, wr *writer) {
 	l.t.Helper()
 	groups := wr.letters()
+	for _, g := range groups {
+		for _, one := range g {
+			l.letters[one.id] = one
+		}
+	}
 	work := make(chan []*letter)
-	var mu sync.Mutex // guards l.letters, refused
+	var mu sync.Mutex // guards refused
 	var refused []string
 	var senders sync.WaitGroup
 	for range 4 {
 		senders.Go(func() {
 			for g := range work {
-				mu.Lock()
-				for _, one := range g {
-					l.letters[one.id] = one
-				}
-				mu.Unlock()
 				if _, err := w.send(g...); err != nil {
 					mu.Lock()
 					refused = append(refused, fmt.Sprintf("%s %q: %v", g[0].topic, abridged(g[0].body)[:min(30, len(g[0].body))], err))
@@ -191,9 +191,6 @@ func (l *ledger) write(w *wire, wr *writer) {
 	for _, g := range groups {
 		if topic := g[0].topic; !made[topic] {
 			made[topic] = true
-			for _, one := range g {
-				l.letters[one.id] = one
-			}
 			if _, err := w.send(g...); err != nil {
 				l.t.Fatalf("send to %s: %v", topic, err)
 			}
