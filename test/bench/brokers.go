@@ -216,11 +216,11 @@ func (k *broker) restarted(ctx context.Context) error {
 
 // trim keeps the store small. Ours begins anew, which costs it nothing; Java would lose its warmth and deletes its old files.
 func (k *broker) trim(ctx context.Context) error {
-	if dirSize(k.home) < k.b.s.Store {
-		return nil
-	}
-	if !k.java() {
+	if !k.java() && dirSize(k.home) >= k.b.s.Store/3 {
 		return k.restarted(ctx)
+	}
+	if !k.java() || dirSize(k.home) < k.b.s.Store {
+		return nil
 	}
 	hours := make([]string, 24)
 	for i := range hours {

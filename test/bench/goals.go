@@ -66,6 +66,7 @@ func goals() []goal {
 		{id: "R1", workload: "recovery", measure: "scanning the whole log", value: "rebuildGBps", kind: absolute, least: 1.5, unit: "GB/s"},
 		{id: "R2", workload: "recovery", measure: "the same, nothing in memory", value: "coldRebuildGBps", kind: absolute, least: 1.5, unit: "GB/s"},
 		{id: "R3", workload: "recovery", measure: "kill -9 to first acknowledged message", value: "asKilledMillis", most: 1.0 / 6},
+		{id: "R4", workload: "recovery", measure: "start after a clean stop to first acknowledged message", value: "cleanMillis", most: 1.0 / 15},
 		{id: "M1", workload: "async-64x16", measure: "anonymous memory under load", value: "anonMiB", most: 0.1},
 		{id: "T1", workload: "start", measure: "start to first acknowledged message", value: "millis", most: 0.05},
 		{id: "N1", workload: "topics", measure: "messages/s, of one topic's", value: "ofOneTopic", kind: absolute, least: 0.9},

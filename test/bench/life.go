@@ -78,7 +78,7 @@ func connections(ctx context.Context, t *turn, k *broker) (*line, error) {
 }
 
 // recovery kills a broker in the middle of its work and starts it again: as it was; with nothing but the commit log, so that all
-// of it is scanned; and the same when none of it is in memory.
+// of it is scanned; and the same when none of it is in memory. Then it is stopped as it should be, and started.
 func recovery(ctx context.Context, t *turn, k *broker) (*line, error) {
 	if err := k.fresh(ctx); err != nil {
 		return nil, err
@@ -121,6 +121,12 @@ func recovery(ctx context.Context, t *turn, k *broker) (*line, error) {
 			v[c.name+"PerSecond"] = v["messages"] / took.Seconds()
 		}
 	}
+	k.master.stop()
+	took, err := k.upTime(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("after a clean stop: %w", err)
+	}
+	v["cleanMillis"] = millis(took)
 	v["millis"], v["gbPerSecond"] = v["asKilledMillis"], v["rebuildGBps"]
 	if err := t.b.verify(ctx, o, r, ledger); err != nil {
 		return nil, err

@@ -56,7 +56,7 @@ const usage = `usage: bench [run | page]
   page  write the page from RESULTS
 
 environment: WORKLOADS="async* sync-1x1@4.9.7" (names, beginnings with *, each with @PEER or not, or table for the short list) PEERS="ours 4.9.7 5.3.3" ROUNDS=5 SECONDS=5 WARM=60 HEAP=4g
-             BENCH_DIR RESULTS PAGE TOPICS=10000 CONNS=10000 BACKLOG=600000 IDLE=30 TRIES=3 STORE_GB=10 CPUS=0-1 RMQCTL RMQ_JAVA_LIBS`
+             BENCH_DIR RESULTS PAGE TOPICS=10000 CONNS=10000 BACKLOG=600000 IDLE=30 TRIES=3 STORE_GB=15 CPUS=0-1 RMQCTL RMQ_JAVA_LIBS`
 
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == "spin" {
@@ -133,7 +133,7 @@ func fromEnvironment() (*settings, error) {
 	s.Warm = time.Duration(number("WARM", 60)) * time.Second
 	s.Idle = time.Duration(number("IDLE", 30)) * time.Second
 	s.Topics, s.Conns, s.Backlog = number("TOPICS", 10000), number("CONNS", 10000), int64(number("BACKLOG", 600000))
-	s.Tries, s.Store = number("TRIES", 3), int64(number("STORE_GB", 10))<<30
+	s.Tries, s.Store = number("TRIES", 3), int64(number("STORE_GB", 15))<<30
 	s.Command = command()
 	if !slices.Contains(s.Peers, ours) {
 		s.Peers = append([]string{ours}, s.Peers...)

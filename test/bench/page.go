@@ -220,7 +220,7 @@ func show(key string, v float64) string {
 		return short(v) + " MiB"
 	case "perSecond", "onePerSecond":
 		return short(v) + "/s"
-	case "asKilledMillis", "millis", "rebuildMillis", "coldRebuildMillis":
+	case "asKilledMillis", "cleanMillis", "millis", "rebuildMillis", "coldRebuildMillis":
 		return short(v) + " ms"
 	case "rebuildGBps", "coldRebuildGBps":
 		return short(v) + " GB/s"
@@ -242,7 +242,7 @@ func (t *table) details(b *strings.Builder) {
 		"start":    {{"millis", "first acknowledged message"}},
 		"idle":     {{"idlePercent", "of one processor"}, {"anonMiB", "anonymous"}, {"rssMiB", "resident"}},
 		"conns":    {{"kibPerConn", "per connection"}, {"anonMiB", "anonymous with them"}, {"idlePercent", "CPU with them"}},
-		"recovery": {{"messages", "messages"}, {"gigabytes", "GB of log"}, {"asKilledMillis", "as killed"}, {"rebuildMillis", "whole log"}, {"rebuildGBps", "whole log"}, {"rebuildPerSecond", "messages/s"}, {"coldRebuildMillis", "whole log, cold"}, {"coldRebuildGBps", "whole log, cold"}, {"missing", "lost or twice"}},
+		"recovery": {{"messages", "messages"}, {"gigabytes", "GB of log"}, {"cleanMillis", "after a clean stop"}, {"asKilledMillis", "as killed"}, {"rebuildMillis", "whole log"}, {"rebuildGBps", "whole log"}, {"rebuildPerSecond", "messages/s"}, {"coldRebuildMillis", "whole log, cold"}, {"coldRebuildGBps", "whole log, cold"}, {"missing", "lost or twice"}},
 		"topics":   {{"createSeconds", "all made"}, {"onePerSecond", "one topic"}, {"perSecond", "all topics"}, {"ofOneTopic", "ratio"}, {"p99", "p99"}, {"oneCPU", "CPU per message, one topic"}, {"cpu", "all topics"}, {"anonMiB", "anonymous"}, {"asKilledMillis", "start after kill -9"}, {"millis", "restart"}, {"restartAnonMiB", "MiB anonymous after it"}, {"missing", "lost or twice"}},
 	}
 	for _, g := range groups() {

@@ -27,6 +27,7 @@ type bench struct {
 	nameServer string
 	names      *process
 	topics     int        // made so far, so that each run has its own
+	running    []*broker  // of the group whose turn it is
 	spinning   []*process // keep the processors awake
 }
 
@@ -119,6 +120,7 @@ func (b *bench) named(workload, peer string) bool {
 func (b *bench) group(ctx context.Context, g *group, peers []string) error {
 	var ks []*broker
 	defer func() {
+		b.running = nil
 		for _, k := range ks {
 			k.end()
 		}
@@ -141,6 +143,7 @@ func (b *bench) group(ctx context.Context, g *group, peers []string) error {
 		}
 		up = append(up, k)
 	}
+	b.running = up
 	for _, w := range g.workloads {
 		if b.s.wants(w.name, "") {
 			b.workload(ctx, w, up)

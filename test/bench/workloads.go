@@ -97,11 +97,11 @@ func send(name, title string, s shape) *workload {
 		if err := t.b.verify(ctx, o, r, l); err != nil {
 			return nil, err
 		}
-		v := valuesOf(r)
+		out := k.line(r)
 		if after > before { // the warm-up is in both
-			v["syncsPer1000"] = 1000 * (after - before) / float64(l.Acked())
+			out.Values["syncsPer1000"] = 1000 * (after - before) / float64(l.Acked())
 		}
-		return &line{Result: r, Values: v}, nil
+		return out, nil
 	}}
 }
 
@@ -121,13 +121,24 @@ func (b *bench) options(k *broker, s shape) load.Options {
 	return o
 }
 
-// pids are k's, and, so that they do not count as foreign, those of the spinners.
+// pids are k's, and, so that they do not count as foreign, those of the spinners and of brokers that cannot be stopped.
 func (b *bench) pids(k *broker) []int {
 	pids := k.pids()
+	for _, other := range b.running {
+		if other != k {
+			pids = append(pids, other.pids()...)
+		}
+	}
 	for _, p := range b.spinning {
 		pids = append(pids, p.pid())
 	}
 	return pids
+}
+
+// line is a load's result, with the cost of k's processes only.
+func (k *broker) line(r *load.Result) *line {
+	r.Brokers = r.Brokers[:min(len(r.Brokers), len(k.pids()))]
+	return &line{Result: r, Values: valuesOf(r)}
 }
 
 // produce makes the topics and the load. What the brokers refuse is in the result; a load of which nothing came is an error.
@@ -142,7 +153,6 @@ func (b *bench) produce(ctx context.Context, k *broker, o load.Options) (*load.R
 	if r.Messages == 0 {
 		return nil, nil, fmt.Errorf("no message was acknowledged: %s", r.FirstError)
 	}
-	r.Brokers = r.Brokers[:min(len(r.Brokers), len(k.pids()))]
 	return r, l, nil
 }
 
@@ -196,7 +206,7 @@ func consume(ctx context.Context, t *turn, k *broker) (*line, error) {
 	if r.Messages == 0 {
 		return nil, fmt.Errorf("nothing was read: %s", r.FirstError)
 	}
-	return &line{Result: r, Values: valuesOf(r)}, nil
+	return k.line(r), nil
 }
 
 func endToEnd(rate int) func(ctx context.Context, t *turn, k *broker) (*line, error) {
@@ -213,6 +223,6 @@ func endToEnd(rate int) func(ctx context.Context, t *turn, k *broker) (*line, er
 		if r.Messages == 0 {
 			return nil, fmt.Errorf("nothing came: %s", r.FirstError)
 		}
-		return &line{Result: r, Values: valuesOf(r)}, nil
+		return k.line(r), nil
 	}
 }
