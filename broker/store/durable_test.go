@@ -5,11 +5,14 @@ package store
 import (
 	"bytes"
 	"fmt"
+	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"rmqctl/internal/message"
 	"rmqctl/internal/vfs"
 )
 
@@ -92,4 +95,52 @@ func TestAFailedWriteLeavesNoPartOfAFrame(t *testing.T) {
 		t.Error(got)
 	}
 	wantWhole(t, s)
+}
+
+func TestAFlippedBitIsNamedAndNotServed(t *testing.T) {
+	m := vfs.NewMem()
+	o := small("/store")
+	s := mustOpen(t, m, o)
+	mustAppend(t, s, msg("T", 0, "first"))
+	at := mustAppend(t, s, msg("T", 0, "to be damaged")).PhysicalOffset
+	mustAppend(t, s, msg("T", 0, "last"))
+	mustClose(t, s)
+	f, err := m.OpenFile("/store/commitlog/00000000000000000000", os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, 300)
+	if _, err := f.ReadAt(b, at); err != nil {
+		t.Fatal(err)
+	}
+	i := int64(bytes.Index(b, []byte("damaged")))
+	if _, err := f.WriteAt([]byte{b[i] ^ 4}, at+i); err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	var told []string
+	o.Events.OnCorrupt = func(what string, off int64) { told = append(told, fmt.Sprint(off, " ", what)) }
+	s = mustOpen(t, m, o)
+	defer mustClose(t, s)
+	var got []string
+	for off := int64(0); off < 3; off++ {
+		r, err := s.Get("T", 0, off, GetLimit{Messages: 1}, Match{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, b := range r.Messages {
+			m, _, err := message.Decode(b, message.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, fmt.Sprint(m.QueueOffset, string(m.Body)))
+		}
+		r.Release()
+	}
+	if want := "[0first 2last]"; fmt.Sprint(slices.Compact(got)) != want {
+		t.Errorf("served %v, want %s", got, want)
+	}
+	if len(told) == 0 || !strings.HasPrefix(told[0], fmt.Sprint(at)) {
+		t.Errorf("told %q, want the damage at %d", told, at)
+	}
 }

@@ -46,6 +46,9 @@ var mutants = []mutant{
 	{"checksums are not looked at", "internal/message/record.go",
 		"if o.CheckCRC && BodyCRC(r.Body) != r.BodyCRC {", "if false {", unit("./broker/store", "TestScripts")},
 
+	{"what is read is served unchecked", "broker/store/get.go",
+		"message.Options{CheckCRC: true}); err != nil {", "message.Options{}); err != nil {", unit("./broker/store", "TestAFlippedBitIsNamedAndNotServed")},
+
 	{"recovery does not check what it reads", "broker/store/recover.go",
 		"block: 1 << 20, crc: true}", "block: 1 << 20}", powerCuts},
 
@@ -90,6 +93,15 @@ var mutants = []mutant{
 
 	{"the index is not restored (#8007)", "broker/store/restore.go",
 		"if s.index != nil && r.SysFlag&", "if false && r.SysFlag&", unit("./broker/store", ".")},
+
+	{"what was written and not flushed is refused", "broker/store/round.go",
+		"	r.down = true\n", "", unit("./broker/store", "TestAFailedFlushUnderSyncFlushIsTheLastWord")},
+
+	{"a topic's record is not fsynced", "internal/journal/journal.go",
+		"		err = j.f.Sync()\n", "", unit("./internal/journal", ".")},
+
+	{"a clock that is set back ends the index", "broker/store/index/index.go",
+		"			if at, err := nameTime(last.name); err == nil && at.After(now) {\n				now = at\n			}\n", "", unit("./broker/store/index", "TestAClockThatIsSetBack")},
 
 	{"a clock that is set makes files old", "internal/clock/steady.go",
 		"func MonoOf(t time.Time) time.Duration { return t.Sub(begin) }", "func MonoOf(t time.Time) time.Duration { return t.Round(0).Sub(begin.Round(0)) }", unit("./broker/store", "TestAClockThatIsSetDeletesNothing")},
