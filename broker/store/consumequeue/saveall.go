@@ -5,6 +5,8 @@ package consumequeue
 import (
 	"errors"
 	"io/fs"
+	"maps"
+	"slices"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -83,7 +85,7 @@ func (t *Table) syncAll(list []*Queue) error {
 		t.newDirs = true
 		t.mu.Unlock()
 	}
-	for dir := range parents {
+	for _, dir := range slices.Sorted(maps.Keys(parents)) {
 		if e := t.cache.FS.SyncDir(dir); e != nil && !errors.Is(e, fs.ErrNotExist) {
 			t.mu.Lock()
 			t.newDirs = true

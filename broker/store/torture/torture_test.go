@@ -16,7 +16,8 @@ import (
 )
 
 var (
-	seedFlag  = flag.Uint64("seed", 0, "play this seed only and say what happens")
+	seedFlag  = flag.Uint64("seed", 1, "the seed that TestSeed plays")
+	triesFlag = flag.Int("tries", 1, "how often TestSeed plays it, until it fails")
 	seedsFlag = flag.Int("seeds", 2000, "how many seeds TestSeeds plays")
 	fromFlag  = flag.Uint64("from", 1, "the first seed of TestSeeds")
 )
@@ -31,21 +32,25 @@ func play(t *testing.T, seed uint64, trace func(string)) (got tally, err error) 
 	return got, err
 }
 
-// TestSeed plays the seed given by -seed.
+// TestSeed plays the seed given by -seed, and says what happened: of the first try that fails, or of the last one.
 func TestSeed(t *testing.T) {
-	runtime.GOMAXPROCS(1)
-	if *seedFlag == 0 {
-		*seedFlag = 1
-	}
-	got, err := play(t, *seedFlag, func(line string) { t.Log(line) })
-	t.Logf("%+v", got)
-	if err != nil {
-		t.Fatalf("seed %d: %v", *seedFlag, err)
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	for try := range *triesFlag {
+		var story []string
+		got, err := play(t, *seedFlag, func(line string) { story = append(story, line) })
+		if err == nil && try < *triesFlag-1 {
+			continue
+		}
+		t.Logf("seed %d, try %d:\n%s\n%+v", *seedFlag, try, strings.Join(story, "\n"), got)
+		if err != nil {
+			t.Fatalf("seed %d: %v", *seedFlag, err)
+		}
 	}
 }
 
-// TestSeeds plays many seeds, in one process per processor: with one thread of Go code in a process, a seed is the same
-// story each time.
+// TestSeeds plays many seeds, in one process per processor: with one thread of Go code in a process, a seed is nearly the same
+// story each time. What the store does in goroutines of its own may still change places with its neighbours, so a seed that
+// failed may need some tries.
 func TestSeeds(t *testing.T) {
 	if part := os.Getenv("TORTURE_PART"); part != "" {
 		playPart(t, part)
@@ -67,7 +72,7 @@ func TestSeeds(t *testing.T) {
 			for k := i; k < len(seeds); k += n {
 				mine = append(mine, strconv.FormatUint(seeds[k], 10))
 			}
-			got, bad := inProcess(t, mine)
+			got, bad := inProcess(mine)
 			mu.Lock()
 			defer mu.Unlock()
 			total.add(got)
@@ -103,7 +108,7 @@ func once() []uint64 {
 }
 
 // inProcess plays seeds in a process with one thread of Go code.
-func inProcess(t *testing.T, seeds []string) (total tally, failed []string) {
+func inProcess(seeds []string) (total tally, failed []string) {
 	if len(seeds) == 0 {
 		return total, nil
 	}
@@ -139,7 +144,7 @@ func playPart(t *testing.T, part string) {
 		got, err := play(t, seed, nil)
 		total.add(got)
 		if err != nil {
-			t.Errorf("seed %d: %v\nrepeat: go test ./broker/store/torture -run 'TestSeed$' -seed=%d -v", seed, err, seed)
+			t.Errorf("seed %d: %v\nrepeat: go test ./broker/store/torture -run 'TestSeed$' -seed=%d -tries=50", seed, err, seed)
 			if failures++; failures >= 20 {
 				break
 			}

@@ -19,13 +19,18 @@ type found struct {
 	at int64
 }
 
-// verify holds the store against the memory of the world.
+// verify holds a store that was just opened against the memory of the world.
 func (w *world) verify() error {
-	if wrong := w.s.Check(); len(wrong) > 0 {
-		return fmt.Errorf("check:\n%s", strings.Join(wrong, "\n"))
-	}
 	if err := w.idempotent(); err != nil {
 		return err
+	}
+	return w.content()
+}
+
+// content is verify for a store at work.
+func (w *world) content() error {
+	if wrong := w.s.Check(); len(wrong) > 0 {
+		return fmt.Errorf("check:\n%s", strings.Join(wrong, "\n"))
 	}
 	there, err := w.drain()
 	if err != nil {
