@@ -36,9 +36,13 @@ type checker struct {
 	keyGaps     []keyGap
 	surplus     int64
 	surplusAt   int64
+	begins      []begin
 	hits        map[int][]hit // by number of the lost range
 	knownLost   int64
 }
+
+// begin is when the first message of a segment was stored.
+type begin struct{ base, stored int64 }
 
 type orphanKey struct {
 	topic string
@@ -139,6 +143,9 @@ func (c *checker) record(it *item) error {
 		return nil
 	}
 	c.r.Records++
+	if base := it.PhysicalOffset - it.PhysicalOffset%c.d.size; len(c.begins) == 0 || c.begins[len(c.begins)-1].base != base {
+		c.begins = append(c.begins, begin{base, it.StoreTimestamp})
+	}
 	c.end, c.stored = it.PhysicalOffset+int64(it.Size), it.StoreTimestamp
 	if c.index.any() {
 		if len(it.hashes) > 0 {
@@ -283,7 +290,13 @@ func (c *checker) remade() int64 {
 	case c.ck.Exact:
 		return c.ck.Safe
 	}
-	return 0
+	from := c.from // without our own part, at the newest segment that is older than the checkpoint's times
+	for _, b := range c.begins {
+		if b.stored <= min(c.ck.Phys, c.ck.Logics)-3000 {
+			from = b.base
+		}
+	}
+	return from
 }
 
 func (c *checker) checkNames() {
