@@ -33,7 +33,7 @@ func TestAnUnchangedClientLosesNothingByKill(t *testing.T) {
 	produce.CloseInput()
 	sent := peers.Of(produce.Events(), "sent")
 	failures := len(peers.Of(produce.Events(), "error"))
-	received := map[string]int{}
+	var received map[string]int
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(200 * time.Millisecond) {
 		received = peers.Bodies(peers.Of(consume.Events(), "received"))
 		if missing(sent, received) == "" {
