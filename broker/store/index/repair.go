@@ -11,83 +11,69 @@ import (
 func (f *file) repair(cut int64) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	entries, err := f.wholeEntries(cut)
+	if err := f.open(); err != nil {
+		return err
+	}
+	heads := make([]int32, f.ix.slots)
+	n, last, err := f.relink(cut, heads)
 	if err != nil {
 		return err
 	}
 	old := f.h
-	heads := make([]int32, f.ix.slots)
-	used := int32(0)
-	changed := int32(-1)
-	for i := range entries {
-		s := entries[i].hash % f.ix.slots
-		if entries[i].prev != heads[s] && changed < 0 {
-			changed = int32(i)
+	f.h.next, f.h.slots = n+1, 0
+	for _, head := range heads {
+		if head != 0 {
+			f.h.slots++
 		}
-		if entries[i].prev = heads[s]; heads[s] == 0 {
-			used++
-		}
-		heads[s] = int32(i) + 1
 	}
-	f.h.next, f.h.slots = int32(len(entries))+1, used
-	if n := len(entries); n > 0 {
-		last := entries[n-1]
-		if f.h.next != old.next {
-			f.h.endPhys, f.h.endTime = last.phys, f.h.beginTime+int64(last.seconds)*1000
-		}
-	} else {
+	switch {
+	case n == 0:
 		f.h = header{next: 1}
+	case f.h.next != old.next:
+		f.h.endPhys, f.h.endTime = last.phys, f.h.beginTime+int64(last.seconds)*1000
 	}
 	f.saved, f.fresh = f.h.next, nil
 	f.hurt = f.hurt || f.h != old
-	if changed >= 0 { // links of entries were wrong as well
-		if err := f.rewriteEntries(entries[changed:], changed+1); err != nil {
-			return err
-		}
-	}
 	return f.rewriteSlots(heads)
 }
 
-func (f *file) rewriteEntries(entries []entry, from int32) error {
-	b := make([]byte, 0, linkBytes)
-	for len(entries) > 0 {
-		n := min(len(entries), linkBytes/entrySize)
-		b = b[:0]
-		for _, e := range entries[:n] {
-			b = appendEntry(b, e)
+// relink walks over the entries that are whole and point below cut, notes the newest of each slot in heads and mends links
+// that lead elsewhere than to the one before. It keeps a block of them in memory, whatever the file holds. n is how many
+// are good.
+func (f *file) relink(cut int64, heads []int32) (n int32, last entry, err error) {
+	last.phys = -1
+	b := make([]byte, linkBytes/entrySize*entrySize)
+	for n+1 < f.h.next {
+		block := b[:min(int(f.h.next-n-1)*entrySize, len(b))]
+		at := f.ix.entryAt(n + 1)
+		if _, err := f.f.ReadAt(block, at); err != nil {
+			return n, last, err
 		}
-		if _, err := f.f.WriteAt(b, f.ix.entryAt(from)); err != nil {
-			return err
-		}
-		entries, from = entries[n:], from+int32(n)
-	}
-	f.loose = true
-	return nil
-}
-
-func (f *file) wholeEntries(cut int64) ([]entry, error) {
-	if err := f.open(); err != nil {
-		return nil, err
-	}
-	out := make([]entry, 0, f.h.next)
-	b := make([]byte, 4096*entrySize)
-	last := int64(-1)
-	for i := int32(1); i < f.h.next; {
-		n := min(f.h.next-i, 4096)
-		if _, err := f.f.ReadAt(b[:n*entrySize], f.ix.entryAt(i)); err != nil {
-			return nil, err
-		}
-		for k := range n {
-			e := decodeEntry(b[k*entrySize:])
-			if e.hash < 0 || e.phys < last || e.phys >= cut || e.phys < f.h.beginPhys || e == (entry{}) {
-				return out, nil
+		good, mended := 0, false
+		for ; good < len(block); good += entrySize {
+			e := decodeEntry(block[good:])
+			if e.hash < 0 || e.phys < last.phys || e.phys >= cut || e.phys < f.h.beginPhys || e == (entry{}) {
+				break
 			}
-			last = e.phys
-			out = append(out, e)
+			s := e.hash % f.ix.slots
+			if e.prev != heads[s] {
+				e.prev, mended = heads[s], true
+				appendEntry(block[:good], e)
+			}
+			n++
+			heads[s], last = n, e
 		}
-		i += n
+		if mended {
+			if _, err := f.f.WriteAt(block[:good], at); err != nil {
+				return n, last, err
+			}
+			f.loose = true
+		}
+		if good < len(block) {
+			break
+		}
 	}
-	return out, nil
+	return n, last, nil
 }
 
 // rewriteSlots writes what differs from heads.
