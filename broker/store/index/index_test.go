@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -128,7 +129,7 @@ func compareFind(t *testing.T, x *Index, all []Put, hash int32) {
 	}
 }
 
-func TestRepairMakesTheSlotsFromTheEntriesThatAreLeft(t *testing.T) {
+func TestRepairMakesSlotsAndLinksFromTheEntriesThatAreLeft(t *testing.T) {
 	m := vfs.NewMem()
 	x := mustIndex(t, m, 1000, 5000)
 	want := newJava(1000, 5000)
@@ -139,16 +140,26 @@ func TestRepairMakesTheSlotsFromTheEntriesThatAreLeft(t *testing.T) {
 	if err := errors.Join(x.PutRun(run, func() time.Time { return start }), x.Save(true)); err != nil {
 		t.Fatal(err)
 	}
-	for _, p := range run[:1234] {
+	for _, p := range run[:3900] {
 		want.put(p)
 	}
+	f, err := m.OpenFile(filepath.Join("/index", x.files[0].name), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []int32{1, 1500, 3276, 3277, 3899} { // links that did not reach the disk, in more than one block
+		if _, err := f.WriteAt([]byte{0, 0, 0x77, 0x77}, x.entryAt(n)+16); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.Close()
 	x = mustIndex(t, m, 1000, 5000)
 	for range 2 {
-		if err := errors.Join(x.Repair(123400), x.Save(true)); err != nil {
+		if err := errors.Join(x.Repair(390000), x.Save(true)); err != nil {
 			t.Fatal(err)
 		}
 		got := content(t, m, x, 0)
-		if keep := headerSize + 1000*slotSize + 1235*entrySize; !bytes.Equal(got[headerSize:keep], want.b[headerSize:keep]) || fmt.Sprint(x.files[0].h.next) != "1235" {
+		if keep := headerSize + 1000*slotSize + 3901*entrySize; !bytes.Equal(got[headerSize:keep], want.b[headerSize:keep]) || fmt.Sprint(x.files[0].h.next) != "3901" {
 			t.Fatalf("differs, next %d", x.files[0].h.next)
 		}
 	}
