@@ -49,7 +49,7 @@ const nowhere = math.MaxInt64
 
 func (f *filler) init(size int64) {
 	f.wake = make(chan struct{}, 1)
-	f.slice, f.margin, f.window = 256<<10, 4<<20, 64<<20
+	f.slice, f.margin, f.window = 256<<10, 1<<20, 16<<20
 	f.at.Store(nowhere)
 	f.failed.Store(size < smallestFilled)
 }
