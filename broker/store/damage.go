@@ -81,7 +81,7 @@ func (s *Store) stumble(w *walker, at, safe int64, why error) (int64, error) {
 		if found {
 			to = behind
 		}
-		s.corrupt(fmt.Sprintf("%d damaged bytes in the commit log are skipped (%v)", to-at, why), at)
+		s.corrupt(fmt.Sprintf("%d damaged bytes in the commit log are skipped (%s: %v)", to-at, s.placeOf(at), why), at)
 		return to, nil
 	case found:
 		return at, s.keepTail(w, at, behind)

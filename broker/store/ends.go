@@ -3,7 +3,8 @@ package store
 // What the queues were when all of them was on the disk, in a file of our own: a queue file that is cut short, gone, or an
 // older copy is noticed at the start, and the queue made again from the log before it numbers a message twice.
 //
-//	| magic 8 | safe 8 | queues 4 | each: topic length 2 | topic | id 4 | first 8 | end 8 | last unit 20 | ... | crc 4 |
+//	| magic 8 | safe 8 | queues 4 | each: topic length 2 | topic | id 4 | first 8 | end 8 | last unit 20 | ...
+//	| index files 4 | each: name 17 | next entry 4 | newest log offset 8 | ... | crc 4 |
 //
 // It is written at a clean stop, after a recovery, when a topic goes, and every ten minutes. It only ever says less than the
 // truth: units behind the end are found by walking on.
@@ -20,6 +21,7 @@ import (
 	"time"
 
 	"rmqctl/broker/store/consumequeue"
+	"rmqctl/broker/store/index"
 	"rmqctl/internal/message"
 	"rmqctl/internal/vfs"
 )
@@ -57,8 +59,24 @@ func (e *endsFile) now() {
 	e.next = time.Time{}
 }
 
+// pastEnds is what the file says.
+type pastEnds struct {
+	safe   int64 // of the checkpoint that was written before
+	queues []consumequeue.Past
+	index  []index.FileInfo
+}
+
+// endsNow is what there is before everything is put on the disk.
+func (s *Store) endsNow() (past pastEnds) {
+	past.queues = s.table.Ends()
+	if s.index != nil {
+		past.index = s.index.Files()
+	}
+	return past
+}
+
 // saveEnds writes what ends says; everything in it is on the disk.
-func (s *Store) saveEnds(ends []consumequeue.Past, safe int64) error {
+func (s *Store) saveEnds(past pastEnds) error {
 	s.ends.mu.Lock()
 	defer s.ends.mu.Unlock()
 	tmp := s.endsName() + ".tmp"
@@ -66,7 +84,7 @@ func (s *Store) saveEnds(ends []consumequeue.Past, safe int64) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteAt(encodeEnds(ends, safe), 0)
+	_, err = f.WriteAt(encodeEnds(past), 0)
 	if err == nil {
 		err = f.Sync()
 	}
@@ -89,37 +107,46 @@ func (s *Store) forgetEnds() error {
 	return s.fs.SyncDir(s.o.Dir)
 }
 
-func encodeEnds(ends []consumequeue.Past, safe int64) []byte {
+func encodeEnds(past pastEnds) []byte {
 	be := binary.BigEndian
 	b := be.AppendUint64(nil, endsMagic)
-	b = be.AppendUint64(b, uint64(safe))
-	b = be.AppendUint32(b, uint32(len(ends)))
-	for _, k := range ends {
+	b = be.AppendUint64(b, uint64(past.safe))
+	b = be.AppendUint32(b, uint32(len(past.queues)))
+	for _, k := range past.queues {
 		b = append(be.AppendUint16(b, uint16(len(k.Topic))), k.Topic...)
 		b = be.AppendUint32(b, uint32(k.ID))
 		b = be.AppendUint64(b, uint64(k.First))
 		b = be.AppendUint64(b, uint64(k.End))
 		b = consumequeue.Append(b, k.Last)
 	}
+	b = be.AppendUint32(b, uint32(len(past.index)))
+	for _, f := range past.index {
+		b = append(b, f.Name[:indexName]...)
+		b = be.AppendUint32(b, uint32(f.Next))
+		b = be.AppendUint64(b, uint64(f.EndPhys))
+	}
 	return be.AppendUint32(b, crc32.ChecksumIEEE(b))
 }
 
+// indexName is how long the name of an index file is.
+const indexName = 17
+
 // decodeEnds: nothing is known from bytes that are not whole.
-func decodeEnds(b []byte) (ends []consumequeue.Past, safe int64, ok bool) {
+func decodeEnds(b []byte) (past pastEnds, ok bool) {
 	be := binary.BigEndian
-	if len(b) < 24 || be.Uint64(b) != endsMagic || be.Uint32(b[len(b)-4:]) != crc32.ChecksumIEEE(b[:len(b)-4]) {
-		return nil, 0, false
+	if len(b) < 28 || be.Uint64(b) != endsMagic || be.Uint32(b[len(b)-4:]) != crc32.ChecksumIEEE(b[:len(b)-4]) {
+		return pastEnds{}, false
 	}
-	safe = int64(be.Uint64(b[8:]))
+	past.safe = int64(be.Uint64(b[8:]))
 	n := int(be.Uint32(b[16:]))
 	b = b[20 : len(b)-4]
 	for range n {
 		if len(b) < 2 {
-			return nil, 0, false
+			return pastEnds{}, false
 		}
 		size := int(be.Uint16(b))
 		if len(b) < 2+size+20+consumequeue.UnitSize {
-			return nil, 0, false
+			return pastEnds{}, false
 		}
 		k := consumequeue.Past{Topic: string(b[2 : 2+size])}
 		b = b[2+size:]
@@ -127,11 +154,17 @@ func decodeEnds(b []byte) (ends []consumequeue.Past, safe int64, ok bool) {
 		k.Last = consumequeue.At(b[20:], 0)
 		b = b[20+consumequeue.UnitSize:]
 		if !validTopic(k.Topic) || k.ID < 0 || k.First < 0 || k.End <= k.First || k.End > maxQueueOffset {
-			return nil, 0, false
+			return pastEnds{}, false
 		}
-		ends = append(ends, k)
+		past.queues = append(past.queues, k)
 	}
-	return ends, safe, len(b) == 0
+	if len(b) < 4 || len(b)-4 != int(be.Uint32(b))*(indexName+12) {
+		return pastEnds{}, false
+	}
+	for b = b[4:]; len(b) > 0; b = b[indexName+12:] {
+		past.index = append(past.index, index.FileInfo{Name: string(b[:indexName]), Next: int32(be.Uint32(b[indexName:])), EndPhys: int64(be.Uint64(b[indexName+4:]))})
+	}
+	return past, true
 }
 
 // knowEnds reads the file. It counts only while the checkpoint is ours and fits the log: a Java broker changes queues without
@@ -147,19 +180,44 @@ func (s *Store) knowEnds(ck *checkpoint, exact bool) error {
 	if err != nil {
 		return err
 	}
-	ends, safe, ok := decodeEnds(b)
+	past, ok := decodeEnds(b)
 	if !ok {
 		s.corrupt(s.endsName()+" is damaged: nobody knows where the queues ended", 0)
 		return nil
 	}
-	if exact && safe <= ck.safe {
+	if exact && past.safe <= ck.safe {
 		s.table.Short = func(topic string, id int32, at, end int64) {
 			s.corrupt(fmt.Sprintf("the files of queue %s/%d end at offset %d, the queue ended at %d: its units are looked up in the log as they are read", topic, id, at, end), 0)
 		}
-		s.table.Know(ends)
+		s.table.Know(past.queues)
+		s.lookAtIndex(past.index)
 		return nil
 	}
 	return s.forgetEnds()
+}
+
+// lookAtIndex tells of index files that do not reach as far as they did. Messages are served without them; what is not found
+// by key until a repair is said.
+func (s *Store) lookAtIndex(past []index.FileInfo) {
+	if s.index == nil {
+		return
+	}
+	now := map[string]index.FileInfo{}
+	for _, f := range s.index.Files() {
+		now[f.Name] = f
+	}
+	for i, f := range past {
+		n, there := now[f.Name]
+		if f.EndPhys < s.clog.Min() || there && n.Next >= f.Next && n.EndPhys >= f.EndPhys || f.Next <= 1 {
+			continue // retention takes the oldest
+		}
+		from := n.EndPhys
+		if i > 0 && from < past[i-1].EndPhys {
+			from = past[i-1].EndPhys
+		}
+		s.corrupt(fmt.Sprintf("index file %s/%s is gone or damaged: messages between the log offsets %d and %d are not found by key, until `rmqctl store repair` makes the index again",
+			s.o.IndexDir, f.Name, from, f.EndPhys), f.EndPhys)
+	}
 }
 
 // mendQueues makes the queues again whose files are not what they were. Their files go to lost+found.

@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"rmqctl/broker/store/consumequeue"
 	"rmqctl/internal/clock"
 	"rmqctl/internal/message"
 )
@@ -298,10 +297,10 @@ func (s *Store) Checkpoint() error {
 	if err := s.flush.failure(); err != nil {
 		return err
 	}
-	var ends []consumequeue.Past
+	var ends pastEnds
 	due := s.ends.due(s.now())
 	if due { // before anything is put on the disk: all of it will be
-		ends = s.table.Ends()
+		ends = s.endsNow()
 	}
 	c := s.visible()
 	if err := s.Flush(); err != nil {
@@ -321,7 +320,8 @@ func (s *Store) Checkpoint() error {
 		}
 	}
 	if due {
-		return s.saveEnds(ends, c.safe)
+		ends.safe = c.safe
+		return s.saveEnds(ends)
 	}
 	return nil
 }

@@ -34,3 +34,23 @@ func ReadEntry(b []byte, i int) Entry {
 	e := decodeEntry(b[i*entrySize:])
 	return Entry{e.hash, e.phys, e.seconds, e.prev}
 }
+
+// FileInfo is how far a file reaches.
+type FileInfo struct {
+	Name    string
+	Next    int32 // number of the next entry
+	EndPhys int64 // log offset of the newest message
+}
+
+// Files says how far the files reach, oldest first.
+func (x *Index) Files() []FileInfo {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	out := make([]FileInfo, len(x.files))
+	for i, f := range x.files {
+		f.mu.RLock()
+		out[i] = FileInfo{f.name, f.h.next, f.h.endPhys}
+		f.mu.RUnlock()
+	}
+	return out
+}
