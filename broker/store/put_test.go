@@ -144,6 +144,14 @@ func TestEventsComeInOrderAfterTheUnitIsVisible(t *testing.T) {
 	if told != 7*50 {
 		t.Errorf("told of %d messages", told)
 	}
+	told, last = 0, 0
+	if err := s.DeleteTopic("T"); err != nil {
+		t.Fatal(err)
+	}
+	mustAppend(t, s, msg("T", 3, "the topic made again"))
+	if told != 1 {
+		t.Errorf("told of %d messages of the topic made again", told)
+	}
 }
 
 func TestAppendsAreRefusedAfterClose(t *testing.T) {

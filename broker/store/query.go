@@ -20,10 +20,9 @@ import (
 func (s *Store) Topics() []string            { return s.table.Topics() }
 func (s *Store) Queues(topic string) []int32 { return s.table.Queues(topic) }
 
-// Attention is a counter that OnDispatch goes by: it is called for the messages of a queue while that is not zero. The queue
-// is made if there is none yet.
+// Attention is a counter that OnDispatch goes by: it is called for the messages of a queue while that is not zero.
 func (s *Store) Attention(topic string, queue int32) *atomic.Int32 {
-	return s.table.Ensure(topic, queue).Attention()
+	return s.table.Attention(topic, queue)
 }
 
 // MinOffset is the first offset of a queue whose message is still there; 0 for an unknown queue.

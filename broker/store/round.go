@@ -202,7 +202,7 @@ func (s *Store) dispatch(r *round) {
 		return
 	}
 	for i := range r.recs {
-		if p := &r.recs[i]; p.queue != nil && (p.queue.Attention().Load() > 0 || p.queue.Topic == message.ScheduleTopic) {
+		if p := &r.recs[i]; p.queue != nil && (p.queue.Watched() || p.queue.Topic == message.ScheduleTopic) {
 			f(Dispatch{Topic: p.queue.Topic, Queue: p.queue.ID, MaxOffset: p.at + 1, TagsCode: p.unit.Tags,
 				StoreTimestamp: p.store, PhysicalOffset: p.unit.Phys})
 		}

@@ -30,7 +30,7 @@ type Queue struct {
 	t   *Table
 	dir string
 
-	attention atomic.Int32
+	attention atomic.Pointer[atomic.Int32] // nil until somebody waits for the first time
 
 	mu      sync.RWMutex // guards everything below
 	loaded  bool
@@ -245,5 +245,8 @@ func queueDir(root, topic string, id int32) string {
 	return filepath.Join(root, topic, strconv.Itoa(int(id)))
 }
 
-// Attention counts those who wait for news of the queue: whoever publishes tells of nothing else.
-func (q *Queue) Attention() *atomic.Int32 { return &q.attention }
+// Watched tells whether somebody waits for news of the queue: whoever publishes tells of nothing else.
+func (q *Queue) Watched() bool {
+	n := q.attention.Load()
+	return n != nil && n.Load() > 0
+}

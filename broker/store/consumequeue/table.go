@@ -32,14 +32,20 @@ type Table struct {
 	// Short, when set, is told of a queue whose files end before the queue was known to end.
 	Short func(topic string, id int32, at, end int64)
 
-	mu     sync.RWMutex // guards topics and every topic's queues
-	topics map[string]*topic
+	mu      sync.RWMutex // guards topics, every topic's queues, and watched
+	topics  map[string]*topic
+	watched map[queueID]*atomic.Int32
 
 	dirtyMu sync.Mutex // guards dirty
 	dirty   []*Queue
 	saveMu  sync.Mutex // one Save at a time
 	oweDirs []string   // guarded by mu: topic directories whose sync failed
 	newDirs bool       // guarded by mu: topic directories may have been created since the last sync
+}
+
+type queueID struct {
+	topic string
+	id    int32
 }
 
 type topic struct {
@@ -181,9 +187,42 @@ func (t *Table) Ensure(name string, id int32) *Queue {
 		return q
 	}
 	_, missed := t.was(name, id) // its files are gone: it does not begin at 0
-	q := &Queue{Topic: name, ID: id, t: t, dir: queueDir(t.dir, name, id), loaded: !missed, minFor: -1}
+	q := t.newQueueLocked(name, id)
+	q.loaded, q.minFor = !missed, -1
 	tp.add(q)
 	return q
+}
+
+func (t *Table) newQueueLocked(name string, id int32) *Queue {
+	q := &Queue{Topic: name, ID: id, t: t, dir: queueDir(t.dir, name, id)}
+	q.attention.Store(t.watched[queueID{name, id}])
+	return q
+}
+
+// Attention is the counter of those who wait for news of a queue. It outlives the queue: a topic may be deleted and made
+// again while they wait, and may not be there yet.
+func (t *Table) Attention(name string, id int32) *atomic.Int32 {
+	q := t.Get(name, id)
+	if q != nil {
+		if n := q.attention.Load(); n != nil {
+			return n
+		}
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	key := queueID{name, id}
+	n := t.watched[key]
+	if n == nil {
+		if t.watched == nil {
+			t.watched = map[queueID]*atomic.Int32{}
+		}
+		n = new(atomic.Int32)
+		t.watched[key] = n
+	}
+	if q = t.topics[name].find(id); q != nil {
+		q.attention.Store(n)
+	}
+	return n
 }
 
 func (t *Table) listLocked(name string, tp *topic) {
@@ -197,7 +236,7 @@ func (t *Table) listLocked(name string, tp *topic) {
 	}
 	for _, e := range entries {
 		if id, err := strconv.ParseInt(e.Name(), 10, 32); err == nil && e.IsDir() && id >= 0 {
-			tp.add(&Queue{Topic: name, ID: int32(id), t: t, dir: queueDir(t.dir, name, int32(id))})
+			tp.add(t.newQueueLocked(name, int32(id)))
 		}
 	}
 }
