@@ -6,6 +6,7 @@ package dirs
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 	"strings"
@@ -274,6 +275,19 @@ func (l *ledger) missing(now time.Time) []string {
 	}
 	slices.Sort(all)
 	return all
+}
+
+// waitingFrom is the place in the log of the oldest message that is to be delivered while the test runs, and was not.
+func (l *ledger) waitingFrom() int64 {
+	for _, b := range l.shelves[spot{message.ScheduleTopic, 2}].records {
+		r := parse(b)
+		id, _ := message.Property(r.Properties, message.PropUniqKey)
+		real, _ := message.Property(r.Properties, message.PropRealTopic)
+		if l.times[real+" "+id] == 0 {
+			return r.PhysicalOffset
+		}
+	}
+	return math.MaxInt64
 }
 
 // kept are the records of a queue that the log still has, from offset first on.
