@@ -4,7 +4,7 @@ GO      ?= go
 LDFLAGS := -s -w -X main.version=$(VERSION)
 export CGO_ENABLED = 0
 
-.PHONY: help build cross demo test unit system peers lint fuzz race bench bench-page microbench docs kills mutants clean
+.PHONY: help build cross demo test unit system peers lint fuzz race bench bench-page microbench docs kills torture mutants clean
 
 help: ## print the targets
 	@awk 'BEGIN{FS=":.*## "} /^[a-z-]+:.*## /{printf "  make %-10s %s\n",$$1,$$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ fuzz: ## every fuzz target for FUZZTIME each (default 10s)
 
 race: ## unit tests under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -timeout 30m $$($(GO) list ./... | grep -v '^rmqctl/test/')
+
+torture: ## power cuts and kills on a disk in memory, SEEDS of them (default 100000) from FROM on
+	$(GO) test -count=1 -timeout 0 -v -run 'TestSeeds$$' ./broker/store/torture -seeds=$(or $(SEEDS),100000) -from=$(or $(FROM),1)
 
 bench: build peers ## ours against Java's brokers, in turns, into docs/BENCHMARKS.md (an hour or two; WORKLOADS, PEERS, ROUNDS, SECONDS, WARM choose less)
 	$(GO) build -o bin/bench ./test/bench

@@ -10,11 +10,14 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"rmqctl/broker/offset"
 	"rmqctl/broker/store"
@@ -157,15 +160,21 @@ func TestEveryEdge(t *testing.T) {
 	for _, sync := range []bool{true, false} {
 		s := play1(t, sync)
 		hit := map[string]int{}
+		var all errgroup.Group
+		all.SetLimit(runtime.NumCPU())
 		for i := range s.keep {
 			k := &s.keep[i]
 			hit[k.name]++
-			for variant := range uint64(4) {
-				if err := s.survive(k, variant); err != nil {
-					t.Errorf("sync %v, edge %d (%s), variant %d: %v", sync, i, k.name, variant, err)
+			all.Go(func() error {
+				for variant := range uint64(4) {
+					if err := s.survive(k, variant); err != nil {
+						t.Errorf("sync %v, edge %d (%s), variant %d: %v", sync, i, k.name, variant, err)
+					}
 				}
-			}
+				return nil
+			})
 		}
+		_ = all.Wait() // failures are told already
 		for _, name := range named {
 			if hit[name] == 0 {
 				t.Errorf("sync %v: the story does not cross the edge %q", sync, name)
