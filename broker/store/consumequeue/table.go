@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io/fs"
 	"path/filepath"
-	"runtime"
 	"sort"
 	"strconv"
 	"sync"
@@ -92,7 +91,7 @@ func (t *Table) Limit(cut int64, walk bool) error {
 		return nil
 	}
 	var g errgroup.Group
-	g.SetLimit(2 * runtime.GOMAXPROCS(0)) // they wait for the disk more than they work
+	g.SetLimit(16) // they wait for the disk: a journalling file system commits for all of them at once
 	for _, name := range t.Topics() {
 		g.Go(func() error {
 			for _, id := range t.Queues(name) {
