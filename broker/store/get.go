@@ -101,17 +101,38 @@ func (g *getter) run(q *consumequeue.Queue, offset int64) error {
 	return g.scan(offset)
 }
 
-// healed looks for message at, which the unit u does not lead to, once more.
-func (g *getter) healed(at int64, u consumequeue.Unit) ([]byte, consumequeue.Unit, error) {
-	good, ok := g.s.heal(g.q, at, u)
-	if !ok {
-		return nil, u, nil
+// healed is the unit of message at, which u does not lead to, looked up in the log; ok is false when the message is gone.
+func (g *getter) healed(at int64, u consumequeue.Unit) (good consumequeue.Unit, ok bool, err error) {
+	if written(u) && u.Phys < g.s.clog.Min() { // retention, most likely
+		if first, _, err := g.q.Range(g.s.clog.Min(), g.limit.Cached); err != nil || at < first {
+			return u, false, err
+		}
 	}
-	b, err := g.s.LookMessage(good.Phys)
-	if errors.Is(err, ErrNotFound) {
-		return nil, good, nil
+	switch {
+	case g.s.healer.gave(g.q, at):
+		return u, false, nil
+	case g.limit.Cached: // it reads the log
+		return u, false, vfs.ErrCold
 	}
-	return b, good, err
+	good, ok = g.s.heal(g.q, at, u)
+	return good, ok, nil
+}
+
+// written: the unit can be one.
+func written(u consumequeue.Unit) bool { return u.Phys >= 0 && u.Size >= message.MinRecord }
+
+// message is the record of message at: the one that u leads to, or that u should lead to.
+func (g *getter) message(u *consumequeue.Unit, i int, at int64) ([]byte, error) {
+	b, err := g.record(*u, i)
+	if err != nil || b != nil && g.mine(b, at) {
+		return b, err
+	}
+	good, ok, err := g.healed(at, *u)
+	if !ok || err != nil {
+		return nil, err
+	}
+	*u = good
+	return g.record(good, i)
 }
 
 // scan goes over the units. Next ends behind the last one that was looked at.
@@ -127,25 +148,27 @@ func (g *getter) scan(offset int64) error {
 		if g.full(u) {
 			break
 		}
-		if g.match.Unit != nil && !g.match.Unit(u.Tags) {
+		var b []byte
+		var err error
+		if at := offset + int64(i); !written(u) { // its tags say nothing
+			var ok bool
+			if u, ok, err = g.healed(at, u); !ok && err == nil {
+				g.looked(u, at, MessageWasRemoving)
+				continue
+			}
+		}
+		if err == nil && g.match.Unit != nil && !g.match.Unit(u.Tags) {
 			g.looked(u, offset+int64(i), NoMatchedMessage)
 			continue
 		}
-		b, err := g.record(u, i)
-		if b != nil && !g.mine(b, offset+int64(i)) {
-			b = nil
+		if err == nil {
+			b, err = g.message(&u, i, offset+int64(i))
 		}
 		if errors.Is(err, vfs.ErrCold) && len(g.res.Messages) >= g.t.MaxCountInMemory/2 {
 			return nil // enough for once; the next Get begins with the cold one
 		}
 		if err != nil {
 			return err
-		}
-		if b == nil && u.Phys+int64(max(u.Size, 0)) >= g.s.clog.Min() || u.Phys < 0 {
-			b, u, err = g.healed(offset+int64(i), u)
-			if err != nil {
-				return err
-			}
 		}
 		if b == nil {
 			skipBelow = g.s.clog.Base(u.Phys) + g.s.o.SegmentSize

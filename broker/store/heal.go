@@ -21,8 +21,28 @@ const (
 
 // healer remembers what cannot be put right, so that readers pass it at once.
 type healer struct {
-	mu   sync.Mutex // one search at a time; guards lost
+	search sync.Mutex // one search at a time
+
+	mu   sync.RWMutex // guards lost
 	lost map[lostUnit]bool
+}
+
+// gave tells whether message at of q was looked for before, in vain.
+func (h *healer) gave(q *consumequeue.Queue, at int64) bool {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return h.lost[lostUnit{q, at}]
+}
+
+func (h *healer) giveUp(q *consumequeue.Queue, at int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.lost == nil {
+		h.lost = map[lostUnit]bool{}
+	}
+	if len(h.lost) < healMost {
+		h.lost[lostUnit{q, at}] = true
+	}
 }
 
 type lostUnit struct {
@@ -32,10 +52,13 @@ type lostUnit struct {
 
 // heal finds the unit of offset at of q, whose present one u leads nowhere. ok is false when the message is lost.
 func (s *Store) heal(q *consumequeue.Queue, at int64, u consumequeue.Unit) (consumequeue.Unit, bool) {
-	s.healer.mu.Lock()
-	defer s.healer.mu.Unlock()
-	if s.healer.lost[lostUnit{q, at}] {
+	s.healer.search.Lock()
+	defer s.healer.search.Unlock()
+	if s.healer.gave(q, at) {
 		return u, false
+	}
+	if now, ok := s.unit(q, at); ok && now != u && s.leads(q, at, now) { // put right since u was read
+		return now, true
 	}
 	before, from := s.neighbour(q, at, -1)
 	after, to := s.neighbour(q, at, 1)
@@ -55,7 +78,7 @@ func (s *Store) heal(q *consumequeue.Queue, at int64, u consumequeue.Unit) (cons
 		return u, false
 	}
 	good, ok := found[at]
-	if ok && good.Phys != u.Phys || ok && good.Size != u.Size {
+	if ok && good != u {
 		s.patch(q, found)
 		return good, true
 	}
@@ -83,12 +106,7 @@ func (s *Store) patch(q *consumequeue.Queue, found map[int64]consumequeue.Unit) 
 }
 
 func (s *Store) lose(q *consumequeue.Queue, at int64, what string, phys int64) {
-	if s.healer.lost == nil {
-		s.healer.lost = map[lostUnit]bool{}
-	}
-	if len(s.healer.lost) < healMost {
-		s.healer.lost[lostUnit{q, at}] = true
-	}
+	s.healer.giveUp(q, at)
 	if s.count.firstDamage(phys) {
 		s.corrupt(what, phys)
 	}
@@ -138,7 +156,7 @@ func (s *Store) leads(q *consumequeue.Queue, at int64, u consumequeue.Unit) bool
 	}
 	var r message.Record
 	_, err = r.Parse(b, message.Options{CheckCRC: true})
-	return err == nil && r.Size == u.Size && isOf(&r, q, at)
+	return err == nil && r.Size == u.Size && isOf(&r, q, at) && (light(q) || q.Topic == message.ScheduleTopic || s.tagsCode(&r, propsOf(r.Properties)) == u.Tags)
 }
 
 // isOf tells whether a record is message at of q.
