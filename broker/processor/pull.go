@@ -146,6 +146,7 @@ func (p *Pull) hold(cfg *config.Config, r *pull, received time.Time) {
 	if !cfg.LongPollingEnable {
 		wait = cfg.ShortPollingTime
 	}
+	r.got.Trim() // ten thousand may be held
 	q := longpoll.Queue{Topic: r.Topic, ID: r.QueueID}
 	from := r.QueueOffset
 	r.waiter = longpoll.Waiter{

@@ -123,6 +123,9 @@ func (r *GetResult) Release() {
 	}
 }
 
+// Trim gives back, after Release, what a result keeps for its next use and that is large: for those who keep it idle.
+func (r *GetResult) Trim() { r.arena = nil }
+
 // QueryResult is what Query found.
 type QueryResult struct {
 	Messages       [][]byte
