@@ -40,8 +40,8 @@ func newPuller(t testing.TB, addr string, queue int32) *puller {
 func (p *puller) render() {
 	p.frame = protocol.AppendFrame(p.frame[:0], &protocol.Command{Code: protocol.PullMessage.Code, Opaque: 1, Version: protocol.CurrentVersion, Encoding: protocol.Binary},
 		protocol.HeaderOf(&protocol.PullMessageRequest{
-			ConsumerGroup: "consumers", Topic: "orders", QueueID: p.queue, QueueOffset: p.at, MaxMsgNums: 32, SysFlag: protocol.PullSubscription,
-			Subscription: "*", ExpressionType: "TAG",
+			ConsumerGroup: "consumers", Topic: "orders", QueueID: p.queue, QueueOffset: p.at, MaxMsgNums: 32, SysFlag: protocol.PullSubscription | protocol.PullSuspend,
+			Subscription: "*", ExpressionType: "TAG", SuspendTimeoutMillis: 60000,
 		}))
 }
 
@@ -113,9 +113,9 @@ func TestAPullOfMessagesInMemoryAllocatesNothing(t *testing.T) {
 	}
 }
 
-// TestAnIdleConnectionCostsLittle: a connection that waits holds no buffer.
+// TestAnIdleConnectionCostsLittle: a connection that waits holds no buffer, nor does its held pull.
 func TestAnIdleConnectionCostsLittle(t *testing.T) {
-	br := stocked(t, 8)
+	br := stocked(t, 8) // one message in each queue
 	const conns = 1000
 	var before, after runtime.MemStats
 	runtime.GC()
@@ -127,8 +127,14 @@ func TestAnIdleConnectionCostsLittle(t *testing.T) {
 		if n, err := p.pull(); err != nil || n != 1 {
 			t.Fatal(n, err)
 		}
+		p.at = 1
+		p.render()
+		if _, err := p.nc.Write(p.frame); err != nil {
+			t.Fatal(err)
+		}
 		p.buf, p.frame = nil, nil
 	}
+	until(t, "all pulls are held", func() bool { return br.polls.Len() == conns })
 	runtime.GC()
 	runtime.ReadMemStats(&after)
 	per := (after.HeapInuse + after.StackInuse - before.HeapInuse - before.StackInuse) / conns
