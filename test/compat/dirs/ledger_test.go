@@ -185,6 +185,7 @@ func (l *ledger) accept(s spot, off int64, b []byte, h host) {
 	}
 	if sent == nil {
 		bad("nobody sent this")
+		return
 	}
 	if string(r.Topic) != s.topic || r.QueueID != s.queue || r.QueueOffset != off {
 		bad("the record says %s queue %d offset %d", r.Topic, r.QueueID, r.QueueOffset)
