@@ -5,8 +5,10 @@ package inspect
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"rmqctl/broker/store"
@@ -149,6 +151,35 @@ func topicNames(text []byte) (map[string]bool, error) {
 		}
 	}
 	return names, nil
+}
+
+// withTopics adds topics that have queues to a text of topics.json that is older than they are, with as many queues as there
+// are and the usual permissions. Those that brokers make for themselves come by themselves.
+func withTopics(text []byte, queues []*queue) (out []byte, added []string) {
+	var all map[string]any
+	if json.Unmarshal(quoteKeys(text), &all) != nil {
+		return text, nil
+	}
+	table, _ := all["topicConfigTable"].(map[string]any)
+	if table == nil {
+		table = map[string]any{}
+		all["topicConfigTable"] = table
+	}
+	count := map[string]int32{}
+	for _, q := range queues {
+		count[q.topic] = max(count[q.topic], q.id+1)
+	}
+	for _, name := range slices.Sorted(maps.Keys(count)) {
+		if _, has := table[name]; has || name == message.ScheduleTopic || strings.HasPrefix(strings.ToLower(name), "rmq_sys_") {
+			continue
+		}
+		table[name] = map[string]any{"topicName": name, "readQueueNums": count[name], "writeQueueNums": count[name], "perm": 6, "order": false, "topicFilterType": "SINGLE_TAG", "topicSysFlag": 0}
+		added = append(added, name)
+	}
+	if out, err := json.MarshalIndent(all, "", "\t"); err == nil {
+		return out, added
+	}
+	return text, nil
 }
 
 // quoteKeys puts the number keys, which fastjson writes bare, into quotes.

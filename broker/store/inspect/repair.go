@@ -259,8 +259,13 @@ func (p *Plan) planSettings() {
 		switch {
 		case len(gens) == 0 || good >= 0 && gens[good].file == path:
 		case good >= 0:
-			g := gens[good]
-			p.add("restore", path, "from "+filepath.Base(g.file), func(r *repairer) error { return r.restore(path, g.text) })
+			text, why := gens[good].text, "from "+filepath.Base(gens[good].file)
+			if name == "topics.json" {
+				if more, added := withTopics(text, p.d.queues); len(added) > 0 {
+					text, why = more, fmt.Sprintf("%s, and the topics that have queues: %s", why, strings.Join(added, ", "))
+				}
+			}
+			p.add("restore", path, why, func(r *repairer) error { return r.restore(path, text) })
 		default:
 			for _, g := range gens {
 				p.add("set aside", g.file, fmt.Sprintf("no generation can be read (%v)", g.bad), func(r *repairer) error { return r.keepFile(g.file) })
