@@ -80,10 +80,11 @@ func (k *broker) start(ctx context.Context) (err error) {
 		return err
 	}
 	if k.pair {
-		k.slave, err = k.run("slave", k.port+4, map[string]string{
-			"brokerRole": "SLAVE", "brokerId": "1", "haMasterAddress": "127.0.0.1:" + strconv.Itoa(k.port+1),
-		})
-		if err != nil {
+		role := map[string]string{"brokerRole": "SLAVE", "brokerId": "1"}
+		if !strings.HasPrefix(k.peer, "5") { // 5.x hears it from the name server only
+			role["haMasterAddress"] = "127.0.0.1:" + strconv.Itoa(k.port+1)
+		}
+		if k.slave, err = k.run("slave", k.port+4, role); err != nil {
 			return err
 		}
 	}
@@ -120,6 +121,9 @@ func (k *broker) run(role string, port int, more map[string]string) (*process, e
 		"mappedFileSizeCommitLog": "1073741824", "messageIndexEnable": "true", "autoCreateTopicEnable": "true", "defaultTopicQueueNums": strconv.Itoa(queues),
 		// A full machine is no reason to refuse: by default a send that waited 200 ms is, and counts as failed.
 		"waitTimeMillsInSendQueue": "10000", "diskMaxUsedSpaceRatio": "95", "fileReservedTime": "72",
+	}
+	if k.pair && strings.HasPrefix(k.peer, "5") {
+		props["inSyncReplicas"] = "2" // with the default of 1 a SYNC_MASTER of 5.x waits for nobody
 	}
 	maps.Copy(props, k.props)
 	maps.Copy(props, more)

@@ -135,7 +135,7 @@ func (b *bench) group(ctx context.Context, g *group, peers []string) error {
 	for _, k := range ks {
 		if !g.bare {
 			if err := b.warm(ctx, g, k); err != nil {
-				b.failed(g.workloads[0].name, k, 0, err)
+				b.failed(g.name, k, 0, err)
 				k.end()
 				continue
 			}
