@@ -223,6 +223,9 @@ func (l *Log) Cut(off int64, drop func(*segment.File) error) error {
 	l.flushed.Store(min(l.flushed.Load(), off))
 	l.mu.Lock()
 	i := sort.Search(len(l.segs), func(i int) bool { return l.segs[i].Base() >= off })
+	if i == 0 && len(l.segs) > 0 && l.segs[0].Base() == off {
+		i = 1 // empty from now on, and all that knows where the log stands
+	}
 	var later []*segment.File
 	later = append(later, l.segs[i:]...)
 	l.segs = l.segs[:i:i]
@@ -272,8 +275,8 @@ func (l *Log) RemoveFirst(force bool) error {
 func (l *Log) Close() {
 	l.wg.Wait()
 	end := l.Written()
-	for _, s := range l.Segments() {
-		if s.Base() >= end && s.Base() > 0 && end > 0 {
+	for i, s := range l.Segments() {
+		if i > 0 && s.Base() >= end && end > 0 { // not the first: it knows where the log stands
 			_ = s.Remove(true)
 			continue
 		}
