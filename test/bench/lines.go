@@ -42,6 +42,8 @@ type setup struct {
 	Disk     string   `json:"disk"`
 	SyncOver float64  `json:"fdatasyncOverMicros"`
 	SyncGrow float64  `json:"fdatasyncGrowMicros"`
+	NewPage  float64  `json:"writeNewNanosPerKiB"`
+	OldPage  float64  `json:"writeOverNanosPerKiB"`
 	Heap     string   `json:"heap"`
 	Rounds   int      `json:"rounds"`
 	Seconds  float64  `json:"seconds"`

@@ -86,7 +86,7 @@ func run(ctx context.Context, args []string) error {
 	default:
 		return errors.New(usage)
 	}
-	if entered, err := ownNetwork(); err != nil || entered {
+	if entered, err := ownNetwork(ctx); err != nil || entered {
 		return err // the run was made by a child, in a network of its own
 	}
 	if err := pin(os.Getenv("CPUS")); err != nil {

@@ -62,6 +62,9 @@ func (t *table) intro(b *strings.Builder) {
 	}
 	fmt.Fprintf(b, "| | |\n|---|---|\n| when | %s |\n| machine | %d x %s, %.0f GB memory |\n| kernel, disk | %s, %s |\n", when, s.CPUs, s.CPU, s.MemoryGB, s.Kernel, s.Disk)
 	fmt.Fprintf(b, "| fdatasync of 4 KiB that day (median) | %.0f µs over written blocks, %.0f µs behind the end of the file |\n", s.SyncOver, s.SyncGrow)
+	if s.NewPage > 0 {
+		fmt.Fprintf(b, "| writing a KiB into the page cache | %.0f ns where nothing was, %.0f ns over what is there |\n", s.NewPage, s.OldPage)
+	}
 	fmt.Fprintf(b, "| ours | %s, revision %s |\n", s.Ours, s.Revision)
 	fmt.Fprintf(b, "| Java | Apache RocketMQ %s; %s; -Xms%s -Xmx%s, G1 and the other flags of runbroker.sh but AlwaysPreTouch; at least %.0f s at full load before the first figure |\n",
 		strings.Join(slices.DeleteFunc(slices.Clone(t.peers()), func(p string) bool { return p == ours || p == oursAsync }), " and "), s.Java, s.Heap, heapless(s.Heap), s.Warm)

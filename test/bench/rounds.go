@@ -361,6 +361,12 @@ func (b *bench) setup() *setup {
 	if over, grow, err := syncTime(b.s.Dir); err == nil {
 		s.SyncOver, s.SyncGrow = float64(over.Microseconds()), float64(grow.Microseconds())
 	}
+	if fresh, again, err := writeTime(b.s.Dir); err == nil {
+		s.NewPage, s.OldPage = float64(fresh.Nanoseconds()), float64(again.Nanoseconds())
+		if s.NewPage > 1000 {
+			b.say("memory: a new page costs %.0f ns per KiB. Is this a virtual machine that gets its memory while it is measured? Fill the memory once, and stop free page reporting", s.NewPage)
+		}
+	}
 	if info, ok := debug.ReadBuildInfo(); ok && s.Revision == "" {
 		s.Revision = info.Main.Version
 	}

@@ -2,11 +2,11 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -20,19 +20,19 @@ const inOwnNetwork = "BENCH_OWN_NETWORK"
 
 // ownNetwork runs this program again in a network namespace, as root; anybody else measures on the machine's loopback.
 // entered says that this has been done.
-func ownNetwork() (entered bool, err error) {
+func ownNetwork(ctx context.Context) (entered bool, err error) {
 	if os.Getenv(inOwnNetwork) != "" {
 		return false, loopbackUp()
 	}
 	if os.Getuid() != 0 {
 		return false, nil
 	}
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", os.Args[1:]...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // it stops its brokers and writes its page
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.Env = append(os.Environ(), inOwnNetwork+"=1")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGTERM}
 	runtime.LockOSThread()
-	signal.Ignore(os.Interrupt) // the child gets it too, and ends
 	if err := cmd.Start(); err != nil {
 		return false, nil // not allowed here: the machine's loopback will do
 	}

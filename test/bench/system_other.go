@@ -4,6 +4,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -11,7 +12,7 @@ import (
 	"runtime"
 )
 
-func ownNetwork() (entered bool, err error) { return false, nil }
+func ownNetwork(context.Context) (entered bool, err error) { return false, nil }
 
 func pin(cpus string) error {
 	if cpus == "" {
