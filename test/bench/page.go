@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// notesFile says, for goals that were missed, why, and what was tried: lines "ID: text".
+// notesFile says, for goals that were missed, why, and what was tried: lines "ID: text"; "machine: text" how it was prepared.
 const notesFile = "test/bench/notes.txt"
 
 func writePage(s *settings) error {
@@ -47,6 +47,9 @@ func page(lines []*line, notes map[string]string) (string, error) {
 	var b strings.Builder
 	b.WriteString("# Benchmarks\n\nWritten by `make bench` (test/bench); do not edit. Ratios are worth more than figures: those of another machine are others.\n\n")
 	t.intro(&b)
+	if how := notes["machine"]; how != "" {
+		b.WriteString("**How the machine was prepared.** " + how + "\n\n")
+	}
 	t.goals(&b, notes)
 	t.details(&b)
 	t.troubles(&b)
