@@ -1,0 +1,126 @@
+package sim
+
+// A world: the members of one group, their disks, the network between them and what their producers do.
+
+import (
+	"bytes"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.etcd.io/raft/v3/raftpb"
+
+	"rmqctl/internal/sim"
+)
+
+const tick = 100 * time.Millisecond
+
+type world struct {
+	*sim.World
+	net       *sim.Net
+	members   []*member
+	model     *model
+	syncFlush bool
+	seg       int64
+	pace      time.Duration // between two appends of one leader, about
+	peers     []uint64      // whom the group began with
+	spare     []*member     // machines that are not members yet
+	calm      bool          // no more faults
+}
+
+// maxMembers is how many machines a world may come to have.
+const maxMembers = 8
+
+func newWorld(seed uint64, trace func(string)) *world {
+	w := &world{World: sim.New(seed, trace)}
+	w.model = newModel(w)
+	n := []int{3, 3, 3, 3, 3, 5, 5, 5, 2, 4, 1}[w.Rand.IntN(11)]
+	w.syncFlush = w.Rand.IntN(2) == 0
+	w.seg = 1024 << w.Rand.IntN(4)
+	w.pace = w.Between(5*time.Millisecond, 150*time.Millisecond)
+	usual := sim.Line{Min: 100 * time.Microsecond, Max: time.Millisecond}
+	if w.Chance(0.2) {
+		usual = sim.Line{Min: time.Millisecond, Max: 40 * time.Millisecond}
+	}
+	w.net = sim.NewNet(w.World, maxMembers, usual)
+	for i := range n {
+		w.peers = append(w.peers, uint64(i+1))
+	}
+	for range n {
+		w.newMember()
+	}
+	return w
+}
+
+func (w *world) newMember() *member {
+	m := newMember(w, uint64(len(w.members)+1))
+	w.members = append(w.members, m)
+	return m
+}
+
+func (w *world) byID(id uint64) *member {
+	if id == 0 || id > uint64(len(w.members)) {
+		return nil
+	}
+	return w.members[id-1]
+}
+
+// send takes a message from one member to another, as the bytes that would go over the wire.
+func (w *world) send(from *member, msg raftpb.Message, cost time.Duration) {
+	to := w.byID(msg.To)
+	if to == nil {
+		return
+	}
+	wire, err := msg.Marshal()
+	if err != nil {
+		from.fail("marshal: %v", err)
+		return
+	}
+	w.Mark(uint64(msg.Type), msg.From, msg.To, msg.Term, msg.Index, msg.Commit)
+	deliver := func() { to.receive(wire) }
+	if cost == 0 {
+		w.net.Send(from.line, to.line, deliver)
+		return
+	}
+	gen := from.gen
+	w.After(cost, func() {
+		if from.gen == gen {
+			w.net.Send(from.line, to.line, deliver)
+		}
+	})
+}
+
+// leader is a member that takes appends, the one of the highest term if there are several.
+func (w *world) leader() *member {
+	var best *member
+	for _, m := range w.members {
+		if m.up && m.log.leading && (best == nil || m.term() > best.term()) {
+			best = m
+		}
+	}
+	return best
+}
+
+func (w *world) holders(from int64, b []byte) string {
+	var s []string
+	for _, m := range w.members {
+		s = append(s, fmt.Sprintf("%d: %d to %d (disk %d) %v", m.id, m.log.base, m.log.End(), m.log.base+int64(len(m.log.disk)), m.holds(from, b)))
+	}
+	return strings.Join(s, "; ")
+}
+
+// holds tells whether a member has these bytes in a place that this flush mode relies on.
+func (m *member) holds(from int64, b []byte) bool {
+	have := m.log.b
+	if m.w.syncFlush {
+		have = m.log.disk
+	}
+	at := from - m.log.base
+	if at < 0 { // cleaned away: that was visible here once
+		return from+int64(len(b)) <= m.log.base || m.holds(m.log.base, b[-at:])
+	}
+	return at+int64(len(b)) <= int64(len(have)) && bytes.Equal(have[at:at+int64(len(b))], b)
+}
+
+func itoa(n int64) string { return strconv.FormatInt(n, 10) }
