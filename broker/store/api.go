@@ -161,6 +161,7 @@ type Tunables struct {
 	FlushThoroughInterval time.Duration // flushCommitLogThoroughInterval
 	SyncFlush             bool          // flushDiskType: nothing is visible or acknowledged before the disk has it
 	SyncFlushTimeout      time.Duration // syncFlushTimeout: then who still waits gets FlushDiskTimeout
+	MaxWaitAck            time.Duration // of a member of a raft group: what is not committed by then is answered as failed
 
 	QueueFlushInterval         time.Duration // flushIntervalConsumeQueue
 	QueueFlushLeastPages       int           // flushConsumeQueueLeastPages
@@ -190,7 +191,7 @@ type Tunables struct {
 func DefaultTunables() Tunables {
 	return Tunables{
 		FlushInterval: 500 * time.Millisecond, FlushLeastPages: 4, FlushThoroughInterval: 10 * time.Second,
-		SyncFlushTimeout:   5 * time.Second,
+		SyncFlushTimeout: 5 * time.Second, MaxWaitAck: 2500 * time.Millisecond,
 		QueueFlushInterval: time.Second, QueueFlushLeastPages: 2, QueueFlushThoroughInterval: time.Minute,
 		MaxMessageSize:   4 << 20,
 		MaxBytesInMemory: 256 << 10, MaxCountInMemory: 32, MaxBytesOnDisk: 64 << 10, MaxCountOnDisk: 8,
@@ -223,6 +224,9 @@ type Options struct {
 
 	// DeliverTime gives the time at which a message of SCHEDULE_TOPIC_XXXX with this delay level is due. nil: one second later.
 	DeliverTime func(level int, storeTimestamp int64) int64
+
+	Gate      Gate  // not nil: the store is a member of a raft group, see gate.go
+	Committed int64 // of a member: the group has committed the log up to here, as far as is known
 
 	Tunables *Tunables // nil = DefaultTunables
 	Events   Events

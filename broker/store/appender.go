@@ -16,7 +16,8 @@ type appender struct {
 
 	open    *round // takes puts
 	writing *round // is being written, or nil
-	idle    *round // a used one, for the next time
+	idle    *round // used ones, for the next time
+	idles   int    // how many
 	crowd   int    // > 0: a round had several callers lately; for the one who set committing
 
 	gen       int64 // changes when the queues' Next must be learned anew
@@ -31,6 +32,9 @@ func (s *Store) enterLocked(q *consumequeue.Queue) error {
 	}
 	if s.exclusive {
 		return ErrReplicating
+	}
+	if s.gated != nil && !s.gated.leading {
+		return ErrFollowing
 	}
 	if q != nil && q.Gen != s.gen {
 		end, err := q.End()

@@ -132,7 +132,7 @@ func (s *Store) refuse(t *Tunables, m *message.Message, before int) (Status, err
 }
 
 func (s *Store) failedStatus(err error) Status {
-	if errors.Is(err, ErrClosed) || errors.Is(err, ErrReplicating) || vfs.IsNoSpace(err) || s.Writable() != nil {
+	if errors.Is(err, ErrClosed) || errors.Is(err, ErrReplicating) || errors.Is(err, ErrFollowing) || vfs.IsNoSpace(err) || s.Writable() != nil {
 		return ServiceNotAvailable
 	}
 	return UnknownError

@@ -43,10 +43,14 @@ func (s *Store) read(p []byte, off int64) error {
 	return s.clog.ReadAt(p, off)
 }
 
-// AppendRaw writes a master's log bytes, which must begin exactly at MaxPhysical; an empty store takes any first offset.
+// AppendRaw of a gated store writes what must begin at End and is visible only when committed. Else it
+// writes a master's log bytes, which must begin exactly at MaxPhysical; an empty store takes any first offset.
 // The bytes may begin and end anywhere in a record and cross segments. Every complete record is published. Bytes that are
 // no log are taken back, and ErrBadStream says so.
 func (s *Store) AppendRaw(off int64, b []byte) error {
+	if s.gated != nil {
+		return s.appendGated(off, b)
+	}
 	if err := s.Writable(); err != nil {
 		return err
 	}
@@ -65,7 +69,7 @@ func (s *Store) AppendRaw(off int64, b []byte) error {
 		return fmt.Errorf("%w: %d after %d", ErrNotNext, off, s.end)
 	}
 	if err := s.writeRaw(off, b); err != nil {
-		s.rollBack(err)
+		s.rollBack(nil, err)
 		return err
 	}
 	end := off + int64(len(b))
@@ -203,7 +207,7 @@ func (s *Store) publishRaw(off int64, b []byte) (err error) {
 	}
 	s.mu.Unlock()
 	s.count.put(len(s.raw.found), bytes)
-	if errors.Is(err, ErrBadStream) {
+	if errors.Is(err, ErrBadStream) && s.gated == nil {
 		return errors.Join(err, s.cutTo(at))
 	}
 	return err
@@ -223,9 +227,13 @@ func (s *Store) dispatchRaw() {
 	}
 }
 
-// TruncateTo ends the log at off, which must be the start of a record or the end: the tail of a slave that is ahead of its
+// TruncateTo of a gated store drops what is not committed; it does not come back once TruncateTo has returned. Else it
+// ends the log at off, which must be the start of a record or the end: the tail of a slave that is ahead of its
 // master. Units, index entries and the checkpoint follow. What is cut off is gone.
 func (s *Store) TruncateTo(off int64) error {
+	if s.gated != nil {
+		return s.truncateGated(off)
+	}
 	s.raw.mu.Lock()
 	defer s.raw.mu.Unlock()
 	if err := s.seize(); err != nil {

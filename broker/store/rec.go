@@ -23,6 +23,9 @@ type rec struct {
 	batch *batch // the record is the last of it
 }
 
+// end is where the record ends in the log.
+func (r *rec) end() int64 { return r.unit.Phys + int64(r.unit.Size) }
+
 // result is what becomes known to who has put the record, or the batch that ends with it.
 func (r *rec) result() PutResult {
 	p := PutResult{PhysicalOffset: r.unit.Phys, Size: int(r.unit.Size), QueueOffset: r.at, StoreTimestamp: r.store, Count: 1,

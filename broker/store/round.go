@@ -23,12 +23,18 @@ import (
 
 // round is what is written together.
 type round struct {
+	next *round // of those that are idle
 	recs []rec
 	runs []run
 	puts int   // calls of Put that it consists of
 	cost int64 // memory held until it is told
 	told bool  // guarded by mu: the writer tells now, nobody else may
 	down bool  // its bytes are in the file, whatever became of the flush
+
+	// Of a leader's round that waits for its commit; guarded by mu.
+	from, end int64
+	taken     int // messages before are committed
+	late      int // those before were looked at: they have waited too long, or nobody waits
 }
 
 // run is one contiguous piece of log to be written.
@@ -43,12 +49,30 @@ type run struct {
 // keepRecs bounds what an idle round keeps.
 const keepRecs = 1 << 14
 
+// keepRounds is how many idle rounds are kept: more than two are under way only while they wait for a commit.
+const keepRounds = 8
+
 func (s *Store) newRound() *round {
 	if r := s.idle; r != nil {
-		s.idle = nil
+		s.idle, r.next = r.next, nil
+		s.idles--
 		return r
 	}
 	return &round{}
+}
+
+// recycleLocked ends the use of a round.
+func (s *Store) recycleLocked(r *round) {
+	s.slow.held.Add(-r.cost)
+	if clear(r.recs); cap(r.recs) > keepRecs {
+		r.recs = nil
+	}
+	clear(r.runs)
+	*r = round{recs: r.recs[:0], runs: r.runs[:0]}
+	if s.idles < keepRounds {
+		r.next, s.idle = s.idle, r
+		s.idles++
+	}
 }
 
 // crowded: for so many rounds after one with several callers others are expected to come.
@@ -102,6 +126,10 @@ func (s *Store) commitLoop() {
 
 // commitRound writes the open round, publishes it and tells its callers. Only the one who set committing calls it.
 func (s *Store) commitRound() {
+	if s.gated != nil {
+		s.commitGated()
+		return
+	}
 	s.mu.Lock()
 	r, end := s.open, s.end
 	s.open, s.writing, s.crowd = s.newRound(), r, s.crowd-1
@@ -119,24 +147,18 @@ func (s *Store) commitRound() {
 	}
 	s.mu.Unlock()
 	if err == nil {
-		s.dispatch(r)
+		s.dispatch(r.recs)
 	}
 	s.tell(r, err)
 	s.mu.Lock()
-	s.slow.held.Add(-r.cost)
-	if clear(r.recs); cap(r.recs) > keepRecs {
-		r.recs = nil
-	}
-	clear(r.runs)
-	*r = round{recs: r.recs[:0], runs: r.runs[:0]}
-	s.idle = r
+	s.recycleLocked(r)
 	s.mu.Unlock()
 }
 
 // writeRound puts a round where it belongs: into the log, on the disk if that is asked for, into queues and index.
 func (s *Store) writeRound(r *round, end int64) error {
 	if err := s.writeRuns(r.runs); err != nil {
-		s.rollBack(err)
+		s.rollBack(r, err)
 		return err
 	}
 	r.down = true
@@ -196,13 +218,13 @@ func (s *Store) publish(recs []rec) error {
 	return nil
 }
 
-func (s *Store) dispatch(r *round) {
+func (s *Store) dispatch(recs []rec) {
 	f := s.o.Events.OnDispatch
 	if f == nil {
 		return
 	}
-	for i := range r.recs {
-		if p := &r.recs[i]; p.queue != nil && (p.queue.Watched() || p.queue.Topic == message.ScheduleTopic) {
+	for i := range recs {
+		if p := &recs[i]; p.queue != nil && (p.queue.Watched() || p.queue.Topic == message.ScheduleTopic) {
 			f(Dispatch{Topic: p.queue.Topic, Queue: p.queue.ID, MaxOffset: p.at + 1, TagsCode: p.unit.Tags,
 				StoreTimestamp: p.store, PhysicalOffset: p.unit.Phys})
 		}
@@ -218,18 +240,22 @@ func (s *Store) tell(r *round, err error) {
 		s.tellFailed(r, err)
 		return
 	}
-	n, bytes := len(r.recs), 0
-	for i := range r.recs {
-		p := &r.recs[i]
+	s.tellStored(r.recs)
+	if f := s.o.Events.OnRound; f != nil {
+		f()
+	}
+}
+
+func (s *Store) tellStored(recs []rec) {
+	bytes := 0
+	for i := range recs {
+		p := &recs[i]
 		bytes += int(p.unit.Size)
 		if p.done != nil {
 			p.done.Stored(p.result(), nil)
 		}
 	}
-	s.count.put(n, bytes)
-	if f := s.o.Events.OnRound; f != nil {
-		f()
-	}
+	s.count.put(len(recs), bytes)
 }
 
 // tellFailed: what was never written is refused. What was written and not flushed may be there after the next start, so it
@@ -249,15 +275,16 @@ func (s *Store) tellFailed(r *round, err error) {
 	}
 }
 
-// rollBack takes back a round that could not be written, and everything that gathered behind it.
-func (s *Store) rollBack(err error) {
+// rollBack takes back a round that could not be written (nil: raw bytes), and everything that gathered behind it.
+func (s *Store) rollBack(r *round, err error) {
 	s.mu.Lock()
-	s.end = s.clog.Written()
+	s.end = s.clog.Top()
 	s.chunk = nil
-	s.gen++ // every queue learns its next offset again
 	s.clog.Tail.CutFrom(s.end)
+	later := s.takeOpenLocked() // with the same breath: nothing may get a place behind what is taken back
+	s.nextLocked(r, later)
 	s.mu.Unlock()
-	s.dropOpen(err)
+	s.refuseRound(later, err)
 	if cerr := s.clog.Cut(s.end, nil); cerr != nil {
 		err = errors.Join(err, cerr)
 		s.fail(err)
@@ -270,12 +297,40 @@ func (s *Store) rollBack(err error) {
 	s.fail(err)
 }
 
+// nextLocked gives back the queue offsets of rounds that are taken back, the newest.
+func (s *Store) nextLocked(rounds ...*round) {
+	if s.gated == nil {
+		s.gen++ // every queue learns its next offset again
+		return
+	}
+	for _, r := range rounds { // others were written, and wait
+		if r == nil {
+			continue
+		}
+		for i := range r.recs {
+			if q := r.recs[i].queue; q != nil && q.Gen == s.gen {
+				q.Next--
+			}
+		}
+	}
+}
+
+// takeOpenLocked ends the open round: it will not be written.
+func (s *Store) takeOpenLocked() *round {
+	later := s.open
+	s.open, later.told = s.newRound(), true
+	return later
+}
+
 // dropOpen refuses what has gathered behind a round that failed.
 func (s *Store) dropOpen(err error) {
 	s.mu.Lock()
-	later := s.open
-	s.open, later.told = s.newRound(), true
+	later := s.takeOpenLocked()
 	s.mu.Unlock()
+	s.refuseRound(later, err)
+}
+
+func (s *Store) refuseRound(later *round, err error) {
 	s.slow.held.Add(-later.cost)
 	for i := range later.recs {
 		if d := later.recs[i].done; d != nil {

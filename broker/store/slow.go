@@ -98,7 +98,7 @@ func (s *Store) overdue(age time.Duration) {
 			w.stuck.Store(false)
 		}
 	}
-	if !t.SyncFlush || t.SyncFlushTimeout <= 0 || age < min(t.SyncFlushTimeout, hanging) {
+	if s.gated != nil || !t.SyncFlush || t.SyncFlushTimeout <= 0 || age < min(t.SyncFlushTimeout, hanging) {
 		return
 	}
 	type late struct {

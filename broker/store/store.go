@@ -50,6 +50,7 @@ type Store struct {
 	keys   []index.Put // of the round that is published
 	state  state
 	raw    rawAppender
+	gated  *gated // nil: not a member of a raft group
 	ends   endsFile
 	healer healer
 	clean  cleaner
@@ -76,6 +77,9 @@ func Open(fsys vfs.FS, o Options) (*Store, error) {
 	}
 	s := &Store{fs: fsys, o: o, log: o.Log, commit: make(chan struct{}, 1), hurry: make(chan struct{}, 1), stop: make(chan struct{})}
 	s.tune.Store(o.Tunables)
+	if o.Gate != nil {
+		s.gated = &gated{gate: o.Gate, kick: make(chan struct{}, 1)}
+	}
 	s.open, s.gen = &round{}, 1
 	s.ck = checkpointFile{fs: fsys, name: o.CheckpointFile}
 	s.flush.init(s)
@@ -194,7 +198,11 @@ func (s *Store) Start() error {
 	}
 	s.started = true
 	s.clog.Fill(s.tune.Load().SyncFlush)
-	for _, loop := range []func(){s.commitLoop, s.watchLoop, s.flushLoop, s.queueLoop, s.cleanLoop, s.fillLoop} {
+	loops := []func(){s.commitLoop, s.watchLoop, s.flushLoop, s.queueLoop, s.cleanLoop, s.fillLoop}
+	if s.gated != nil {
+		loops = append(loops, s.ackLoop)
+	}
+	for _, loop := range loops {
 		s.wg.Add(1)
 		go func() {
 			defer s.wg.Done()
@@ -215,7 +223,10 @@ func (s *Store) Close() error {
 	s.closed = true
 	started := s.started
 	s.mu.Unlock()
-	s.Settle(nil)
+	s.settleWrites(nil)
+	if s.gated != nil {
+		s.abandon()
+	}
 	close(s.stop)
 	s.wg.Wait()
 	s.flush.failAll(ErrClosed)
@@ -223,7 +234,10 @@ func (s *Store) Close() error {
 	if started {
 		s.clog.Close() // deletes the segment made ahead; the rest is opened again for the flush
 		s.ends.now()
-		if err = s.Checkpoint(); err == nil {
+		if s.gated != nil { // the next start counts on all of it
+			err = s.Sync(s.End())
+		}
+		if err = errors.Join(err, s.Checkpoint()); err == nil {
 			err = s.markStopped()
 		}
 	}
@@ -233,6 +247,27 @@ func (s *Store) Close() error {
 
 // Settle returns when nobody whose put was taken before is left to be told, or when the limit comes. nil: no limit.
 func (s *Store) Settle(limit <-chan time.Time) {
+	s.settleWrites(limit)
+	if g := s.gated; g != nil {
+		s.mu.Lock()
+		if len(g.wait) == 0 {
+			s.mu.Unlock()
+			return
+		}
+		if g.empty == nil {
+			g.empty = make(chan struct{})
+		}
+		c := g.empty
+		s.mu.Unlock()
+		select {
+		case <-c:
+		case <-s.stop:
+		case <-limit:
+		}
+	}
+}
+
+func (s *Store) settleWrites(limit <-chan time.Time) {
 	s.mu.Lock()
 	if !s.committing {
 		s.mu.Unlock()

@@ -35,6 +35,10 @@ type Log struct {
 	written atomic.Int64
 	flushed atomic.Int64
 	flushMu sync.Mutex // one flush at a time
+
+	// For logs whose readers see less than is written: where that ends, and up to where it is on the disk (top.go).
+	top    atomic.Int64
+	synced atomic.Int64
 }
 
 // ErrOutside: the offset is not in the log.
@@ -83,6 +87,8 @@ func (l *Log) Advance(end int64) { l.written.Store(end) }
 func (l *Log) SetEnd(written, flushed int64) {
 	l.written.Store(written)
 	l.flushed.Store(min(written, flushed))
+	l.top.Store(0)
+	l.synced.Store(0)
 }
 
 // Segments lists the segments, oldest first.
@@ -206,7 +212,7 @@ func (l *Log) Flush() (int64, error) {
 	if from >= to {
 		return from, nil
 	}
-	if err := l.sync(from, to); err != nil {
+	if err := l.sync(max(from, l.synced.Load()), to); err != nil {
 		return from, err
 	}
 	l.flushed.Store(to)
@@ -221,6 +227,8 @@ func (l *Log) Cut(off int64, drop func(*segment.File) error) error {
 	l.Tail.CutFrom(off)
 	l.written.Store(min(l.written.Load(), off))
 	l.flushed.Store(min(l.flushed.Load(), off))
+	l.top.Store(min(l.top.Load(), off))
+	l.synced.Store(min(l.synced.Load(), off))
 	l.mu.Lock()
 	i := sort.Search(len(l.segs), func(i int) bool { return l.segs[i].Base() >= off })
 	if i == 0 && len(l.segs) > 0 && l.segs[0].Base() == off {
@@ -245,7 +253,10 @@ func (l *Log) Cut(off int64, drop func(*segment.File) error) error {
 		}
 	}
 	if s := l.find(off); s != nil {
-		return s.CutIfNeeded(off - s.Base())
+		if err := s.CutIfNeeded(off - s.Base()); err != nil {
+			return err
+		}
+		return s.Sync() // the zeros may be those of a process that was killed before it had synced them
 	}
 	return nil
 }
@@ -274,7 +285,7 @@ func (l *Log) RemoveFirst(force bool) error {
 // Close waits for background work and gives descriptors back. An unused segment that was made ahead is deleted, as Java does.
 func (l *Log) Close() {
 	l.wg.Wait()
-	end := l.Written()
+	end := l.Top()
 	for i, s := range l.Segments() {
 		if i > 0 && s.Base() >= end && end > 0 { // not the first: it knows where the log stands
 			_ = s.Remove(true)

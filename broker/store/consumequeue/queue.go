@@ -79,6 +79,9 @@ func (q *Queue) End() (int64, error) {
 func (q *Queue) Publish(at int64, u Unit) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if q.gone { // the topic was deleted since
+		return nil
+	}
 	if err := q.load(); err != nil {
 		return err
 	}
