@@ -19,10 +19,10 @@ type pkg struct {
 // higher floor. The longest matching prefix decides.
 var floors = map[string]int{
 	"internal/arch":  0,
-	"internal/clock": 0, "internal/logging": 0, "internal/checker": 0, "internal/conf": 0, "internal/vfs": 0, "internal/jsonfile": 1, "internal/message": 1, "internal/journal": 2, "templates": 0,
+	"internal/clock": 0, "internal/logging": 0, "internal/checker": 0, "internal/conf": 0, "internal/vfs": 0, "internal/sim": 0, "internal/jsonfile": 1, "internal/message": 1, "internal/journal": 2, "templates": 0,
 	"internal/protocol": 2, "broker/config": 2, "namesrv/config": 2, "provision/ssh": 3,
 	"internal/remoting": 3, "inventory": 3, "provision/step": 2, "provision/agent": 4,
-	"broker/store": 3, "broker/topic": 3, "broker/group": 3, "broker/offset": 3, "broker/filter": 3, "broker/stats": 3, "namesrv/route": 3, "namesrv/kv": 3,
+	"broker/store": 3, "broker/topic": 3, "broker/group": 3, "broker/offset": 3, "broker/filter": 3, "broker/stats": 3, "broker/role": 3, "namesrv/route": 3, "namesrv/kv": 3,
 	"internal/client": 5, "internal/load": 5, "broker/ha": 5, "broker/raftgroup": 5, "broker/delay": 5, "broker/longpoll": 5, "broker/slavesync": 5, "provision/role": 5,
 	"broker/processor": 6, "namesrv/processor": 6,
 	"broker": 7, "namesrv": 7, "provision": 7,
