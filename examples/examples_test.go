@@ -37,7 +37,7 @@ func load(t *testing.T, name string) *inventory.Inventory {
 func all(t *testing.T) []string {
 	t.Helper()
 	names, err := filepath.Glob("*.toml")
-	if err != nil || len(names) < 10 {
+	if err != nil || len(names) < 13 {
 		t.Fatalf("examples: %v %v", names, err)
 	}
 	return names
@@ -96,6 +96,7 @@ func plan(t *testing.T, inv *inventory.Inventory) string {
 	for _, w := range inv.Warnings {
 		fmt.Fprintf(&b, "warning: %s\n", w.Message)
 	}
+	b.WriteString(inventory.LossesText(inv.Losses()))
 	for _, n := range inv.Nodes {
 		h := emptyHost(n)
 		before := h.Snapshot()
@@ -133,7 +134,7 @@ func TestEveryRoleKeepsTheContract(t *testing.T) {
 		for _, n := range inv.Nodes {
 			kind := fmt.Sprint(n.Local(), n.NameServer != nil)
 			for _, b := range n.Brokers {
-				kind += " " + b.Role
+				kind += fmt.Sprint(" ", b.Role, b.Raft())
 			}
 			if seen[kind] {
 				continue
@@ -152,7 +153,7 @@ func TestEveryRoleKeepsTheContract(t *testing.T) {
 }
 
 func TestEveryDeploymentIsHere(t *testing.T) {
-	for i := 1; i <= 9; i++ {
+	for i := 1; i <= 11; i++ {
 		if found, err := filepath.Glob(fmt.Sprintf("d%d-*.toml", i)); err != nil || len(found) != 1 {
 			t.Errorf("D%d: %v", i, found)
 		}

@@ -19,6 +19,7 @@ const (
 	NoSlave = "2m-noslave"  // several masters, no slaves: a broker's unread messages wait for its return
 	Async   = "2m-2s-async" // masters with slaves that follow: acknowledged when the master has it
 	Sync    = "2m-2s-sync"  // masters with slaves that follow: acknowledged when master and slave have it
+	Raft    = "raft"        // every group elects its leader: acknowledged when a majority has it
 )
 
 // Broker roles, as in the key brokerRole.
@@ -161,25 +162,32 @@ func (s *NameServer) DataDir() string { return path.Join(s.Node.Paths.Data, "nam
 // LogPath is its log on a host without journal.
 func (s *NameServer) LogPath() string { return path.Join(s.Node.Paths.Logs, "namesrv.log") }
 
-// Group is a set of brokers of one name: a master and its slaves.
+// Group is a set of brokers of one name: a master and its slaves, or the members of a raft group, which are equals.
 type Group struct {
-	Name    string
-	Master  *Broker
-	Slaves  []*Broker
-	Brokers []*Broker // Master, then Slaves
+	Name      string
+	Raft      bool
+	Master    *Broker // nil in a raft group
+	Slaves    []*Broker
+	Brokers   []*Broker // Master, then Slaves; or the members in the file's order
+	Preferred *Broker   // of a raft group: who should lead; nil: whoever is elected
 }
+
+// Majority is how many members of a raft group have to live.
+func (g *Group) Majority() int { return len(g.Brokers)/2 + 1 }
 
 // Broker is one broker process.
 type Broker struct {
 	Cluster    string
 	Group      *Group `json:"-"`
 	Name       string // brokerName: that of the group
-	Member     string // its own name: broker-a, broker-a-s, broker-a-s2
-	ID         int64  // 0 = master
+	Member     string // its own name: broker-a, broker-a-s, broker-a-s2; of a raft group broker-r-n0, broker-r-n1
+	ID         int64  // 0 = master; of a raft member its id while it follows
 	Node       *Node  `json:"-"`
 	Role       string
 	ListenPort int
 	HAPort     int
+	RaftID     int // 1 is n1; without meaning outside of raft groups
+	RaftPort   int // 0 outside of raft groups
 	StoreDir   string
 
 	settings settings
@@ -189,8 +197,19 @@ type Broker struct {
 // FastPort is RocketMQ's "VIP" port, for clients that send on a second connection.
 func (b *Broker) FastPort() int { return b.ListenPort - 2 }
 
-// Master says whether the broker is its group's master.
+// Master says whether the broker is its group's master. No member of a raft group is one by the inventory.
 func (b *Broker) Master() bool { return b.ID == 0 }
+
+// Raft says whether the broker is a member of a raft group.
+func (b *Broker) Raft() bool { return b.Group.Raft }
+
+// RaftName is the member's id as dLegerPeers has it: n1.
+func (b *Broker) RaftName() string { return "n" + strconv.Itoa(b.RaftID) }
+
+// RaftAddr is where the other members of its raft group find it.
+func (b *Broker) RaftAddr() string {
+	return net.JoinHostPort(b.Node.Advertise, strconv.Itoa(b.RaftPort))
+}
 
 // Unit is the service's name.
 func (b *Broker) Unit() string { return "rmq-" + b.Cluster + "-" + b.Member + ".service" }
@@ -203,6 +222,36 @@ func (b *Broker) ConfPath() string { return path.Join(b.Node.Paths.Conf, b.Membe
 
 // LogPath is its log on a host without journal.
 func (b *Broker) LogPath() string { return path.Join(b.Node.Paths.Logs, b.Member+".log") }
+
+// Group finds a group by name; nil when there is none.
+func (inv *Inventory) Group(name string) *Group {
+	for _, g := range inv.Groups {
+		if g.Name == name {
+			return g
+		}
+	}
+	return nil
+}
+
+// Broker finds a broker by its member name; nil when there is none.
+func (inv *Inventory) Broker(member string) *Broker {
+	for _, b := range inv.Brokers() {
+		if b.Member == member {
+			return b
+		}
+	}
+	return nil
+}
+
+// On finds the group's broker on a node; nil when there is none.
+func (g *Group) On(node string) *Broker {
+	for _, b := range g.Brokers {
+		if b.Node.Name == node {
+			return b
+		}
+	}
+	return nil
+}
 
 // Brokers lists all brokers, group by group, masters first.
 func (inv *Inventory) Brokers() []*Broker {

@@ -56,7 +56,7 @@ func (b *builder) nameServers() {
 
 func (b *builder) groups() {
 	if len(b.file.Group) == 0 {
-		b.wrongKey("group", "write [[group]] with a name and a master", "there are no groups of brokers")
+		b.wrongKey("group", "write [[group]] with a name and a master, or raft = [three nodes]", "there are no groups of brokers")
 	}
 	seen := map[string]string{}
 	for i, f := range b.file.Group {
@@ -70,8 +70,13 @@ func (b *builder) groups() {
 			b.unique(child(p, "name"), f.Name, seen)
 		}
 		g := &Group{Name: f.Name}
-		b.members(p, i, f, g)
-		b.modeOf(p, f)
+		if g.Raft = f.Raft != nil; g.Raft {
+			b.raftMembers(p, i, f, g)
+		} else {
+			b.members(p, i, f, g)
+			b.noRaftKeys(p, f)
+			b.modeOf(p, f)
+		}
 		b.inv.Groups = append(b.inv.Groups, g)
 	}
 	switch n := len(b.file.Group); {
@@ -84,7 +89,7 @@ func (b *builder) groups() {
 
 func (b *builder) members(p string, index int, f fileGroup, g *Group) {
 	if f.Master == "" {
-		b.wrongKey(child(p, "master"), `write master = "…", the name of a node`, "group %s has no master", f.Name)
+		b.wrongKey(child(p, "master"), `write master = "…", the name of a node, or raft = [three of them]`, "group %s has no master", f.Name)
 	}
 	placed := map[string]bool{}
 	add := func(at, name string, id int64) {
@@ -122,7 +127,11 @@ func (b *builder) members(p string, index int, f fileGroup, g *Group) {
 	for i, s := range f.Slaves {
 		add(item(child(p, "slaves"), i), s, int64(i+1))
 	}
-	names := append([]string{f.Master}, f.Slaves...)
+	b.memberTables(p, f, append([]string{f.Master}, f.Slaves...))
+}
+
+// memberTables checks what is pinned for single members.
+func (b *builder) memberTables(p string, f fileGroup, names []string) {
 	for _, m := range sortedKeys(f.Member) {
 		at := child(child(p, "member"), m)
 		if !contains(names, m) {
@@ -150,6 +159,10 @@ func (b *builder) role(id int64) string {
 
 func (b *builder) modeOf(p string, f fileGroup) {
 	switch b.inv.Mode {
+	case Raft:
+		if f.Master != "" {
+			b.wrongKey(child(p, "master"), `write raft = [three nodes], or mode = "2m-2s-sync": raft groups may stand beside others there`, "group %s has a master, and in mode raft every group elects one", f.Name)
+		}
 	case Single, NoSlave:
 		if len(f.Slaves) > 0 {
 			b.wrongKey(child(p, "slaves"), "mode 2m-2s-async or 2m-2s-sync has slaves", "mode %s has no slaves", b.inv.Mode)
@@ -168,13 +181,13 @@ func memberPath(br *Broker) string {
 	return child(item("group", br.index)+".member", br.Node.Name)
 }
 
-// placeBrokers gives each broker its port and store. On every node masters come first, in the order of the groups; the
+// placeBrokers gives each broker its port and store. On every node masters and raft members come first, in the order of the groups; the
 // first broker gets 10911 and store, the second 11011 and store2. What a member pins is taken out first.
 func (b *builder) placeBrokers() {
 	for _, n := range b.inv.Nodes {
 		for _, masters := range []bool{true, false} {
 			for _, br := range b.inv.Brokers() {
-				if br.Node == n && br.Master() == masters {
+				if br.Node == n && (br.Master() || br.Raft()) == masters {
 					n.Brokers = append(n.Brokers, br)
 				}
 			}
@@ -211,6 +224,7 @@ func (b *builder) placeBrokers() {
 			}
 			br.HAPort = br.ListenPort + 1
 		}
+		b.raftPorts(n)
 	}
 }
 
@@ -237,12 +251,17 @@ func (b *builder) collisions() {
 		}
 		for _, br := range n.Brokers {
 			for _, x := range []struct {
-				port int
-				what string
-			}{{br.ListenPort, "clients"}, {br.HAPort, "HA, listenPort+1"}, {br.FastPort(), "the fast port, listenPort-2"}} {
+				port       int
+				what       string
+				key, apart string
+			}{{br.ListenPort, "clients", "port", "that is at least 4 away"}, {br.HAPort, "HA, listenPort+1", "port", "that is at least 4 away"},
+				{br.FastPort(), "the fast port, listenPort-2", "port", "that is at least 4 away"}, {br.RaftPort, "raft", "raft_port", "of its own"}} {
+				if x.port == 0 {
+					continue
+				}
 				user := br.Member + " (" + x.what + ")"
 				if other, taken := ports[x.port]; taken {
-					b.wrongValue(child(memberPath(br), "port"), "pin member."+n.Name+".port to a number that is at least 4 away",
+					b.wrongValue(child(memberPath(br), x.key), "pin member."+n.Name+"."+x.key+" to a number "+x.apart,
 						"port %d of %s is wanted by %s and by %s", x.port, n.Name, other, user)
 				}
 				ports[x.port] = user
@@ -304,6 +323,9 @@ func (b *builder) advice() {
 		}
 		if same {
 			b.warn(item("group", i), "", "all of %s is in zone %q: losing it loses the group", g.Name, g.Brokers[0].Node.Zone)
+		}
+		if g.Raft && len(zones) > 1 {
+			b.raftZones(i, g)
 		}
 	}
 }

@@ -31,11 +31,14 @@ func (b *builder) cluster() {
 	}
 	switch c.Mode {
 	case "":
-		b.wrongKey("cluster.mode", "one of single, 2m-noslave, 2m-2s-async, 2m-2s-sync", "the cluster has no mode")
+		if b.inv.Mode = Raft; !b.allRaft() {
+			b.inv.Mode = ""
+			b.wrongKey("cluster.mode", "one of single, 2m-noslave, 2m-2s-async, 2m-2s-sync, raft", "the cluster has no mode")
+		}
 	case "multi-master":
 		b.inv.Mode = NoSlave
 	default:
-		b.oneOf("cluster.mode", c.Mode, Single, NoSlave, "multi-master", Async, Sync)
+		b.oneOf("cluster.mode", c.Mode, Single, NoSlave, "multi-master", Async, Sync, Raft)
 	}
 	for i, k := range c.Allow {
 		if !promised[k] {

@@ -103,15 +103,20 @@ type fileNameServer struct {
 }
 
 type fileGroup struct {
-	Name   string                `toml:"name"`
-	Master string                `toml:"master"`
-	Slaves []string              `toml:"slaves"`
-	Broker map[string]any        `toml:"broker"`
-	Member map[string]fileMember `toml:"member"`
+	Name            string                `toml:"name"`
+	Master          string                `toml:"master"`
+	Slaves          []string              `toml:"slaves"`
+	Raft            []string              `toml:"raft"`
+	RaftPort        int                   `toml:"raft_port"`
+	PreferredLeader string                `toml:"preferred_leader"`
+	Broker          map[string]any        `toml:"broker"`
+	Member          map[string]fileMember `toml:"member"`
 }
 
 type fileMember struct {
-	Port   int            `toml:"port"`
-	Store  string         `toml:"store"`
-	Broker map[string]any `toml:"broker"`
+	Port     int            `toml:"port"`
+	Store    string         `toml:"store"`
+	RaftPort int            `toml:"raft_port"`
+	RaftID   *int           `toml:"raft_id"`
+	Broker   map[string]any `toml:"broker"`
 }

@@ -82,6 +82,12 @@ var (
 		"brokerIP1":         "it is the node's advertise",
 		"brokerIP2":         "it is the node's advertise",
 		"bindAddress":       "it is set on local nodes only",
+
+		"enableDLegerCommitLog": "a group with raft = [nodes] is a raft group",
+		"dLegerGroup":           "it is the group's name",
+		"dLegerPeers":           "it follows from raft = [nodes] of the group",
+		"dLegerSelfId":          "it follows from raft = [nodes] of the group; pin it with member.NODE.raft_id",
+		"preferredLeaderId":     "write preferred_leader in the group",
 	}
 )
 
@@ -122,11 +128,13 @@ func (b *builder) derived(br *Broker) settings {
 	}
 	layout("brokerClusterName", b.inv.Name, b.src.where("cluster.name"))
 	layout("brokerName", br.Name, b.src.where(child(p, "name")))
-	at := child(p, "master")
-	if !br.Master() {
-		at = child(p, "slaves")
+	if !br.Raft() {
+		at := child(p, "master")
+		if !br.Master() {
+			at = child(p, "slaves")
+		}
+		layout("brokerId", strconv.FormatInt(br.ID, 10), b.src.where(at))
 	}
-	layout("brokerId", strconv.FormatInt(br.ID, 10), b.src.where(at))
 	layout("namesrvAddr", b.inv.NamesrvAddr(), b.src.where("nameserver.nodes"))
 	layout("listenPort", strconv.Itoa(br.ListenPort), orWhere(b.src, child(memberPath(br), "port"), groupLine))
 	layout("haListenPort", strconv.Itoa(br.HAPort), orWhere(b.src, child(memberPath(br), "port"), groupLine))
@@ -138,6 +146,10 @@ func (b *builder) derived(br *Broker) settings {
 	layout("brokerIP2", br.Node.Advertise, nodeLine)
 	if br.Node.Local() {
 		layout("bindAddress", br.Node.Address, nodeLine)
+	}
+	if br.Raft() {
+		b.deriveRaft(br, layout)
+		return s
 	}
 	mode := func(key, value string) {
 		if name, ok := b.keys.broker.acting(key); ok {
@@ -210,6 +222,10 @@ func (b *builder) override(br *Broker, layer string, keys map[string]freeKey) {
 		}
 		if promised[k] && derived && f.value != now && !contains(b.file.Cluster.Allow, k) {
 			b.wrongValue(f.path, `if it is meant, write allow = ["`+k+`"] in [cluster]`, "%s of %s is %s in mode %s: %s breaks its promise", k, br.Member, now, b.inv.Mode, f.value)
+			continue
+		}
+		if k == "brokerRole" && br.Raft() {
+			b.wrongValue(f.path, "leave it out: the leader is master and the others are slaves", "the members of raft group %s take their roles by election", br.Name)
 			continue
 		}
 		if k == "brokerRole" && ((f.value == Slave) == br.Master()) {

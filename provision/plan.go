@@ -9,6 +9,7 @@ import (
 	"io"
 	"strings"
 
+	"rmqctl/inventory"
 	"rmqctl/provision/step"
 )
 
@@ -17,6 +18,8 @@ type Plan struct {
 	Cluster string     `json:"cluster"`
 	Hosts   []HostPlan `json:"hosts"`
 	Order   []string   `json:"order"` // how the changes would be made, wave by wave
+
+	Losses []inventory.Loss `json:"losses"` // what the death of each host and data centre would mean
 }
 
 // HostPlan is one host's part.
@@ -72,7 +75,7 @@ func (e *engine) plan(ctx context.Context) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Plan{Cluster: e.inv.Name}
+	p := &Plan{Cluster: e.inv.Name, Losses: e.inv.Losses()}
 	for _, h := range e.hosts {
 		hp := HostPlan{Host: h.name(), Address: h.node.Address}
 		for _, t := range h.tasks {
@@ -247,6 +250,9 @@ func (p *Plan) WriteText(w io.Writer, diffs bool) error {
 		for i, o := range p.Order {
 			fmt.Fprintf(&b, "  %d. %s\n", i+1, o)
 		}
+	}
+	if len(p.Losses) > 0 {
+		b.WriteString("what a loss would mean\n" + inventory.LossesText(p.Losses))
 	}
 	fmt.Fprintf(&b, "%s\n", p.Summary())
 	_, err := io.WriteString(w, b.String())

@@ -25,7 +25,12 @@ func Broker(inv *inventory.Inventory, b *inventory.Broker, bin Binary) []step.St
 	}
 	var steps []step.Step
 	add := func(s ...step.Step) { steps = append(steps, s...) }
-	for _, port := range []int{b.ListenPort, b.FastPort(), b.HAPort} {
+	ports := []int{b.ListenPort, b.FastPort(), b.HAPort}
+	id := b.ID
+	if b.Raft() {
+		ports, id = []int{b.ListenPort, b.FastPort(), b.RaftPort}, -1
+	}
+	for _, port := range ports {
 		add(step.PortFree{Address: bind(n), Port: port, Unless: b.Unit(), Sup: sup})
 	}
 	add(step.DiskSpace{Path: b.StoreDir, Need: room(b)})
@@ -36,7 +41,7 @@ func Broker(inv *inventory.Inventory, b *inventory.Broker, bin Binary) []step.St
 	add(step.File{Path: b.ConfPath(), Content: p.conf, Owner: user, Group: user, Mode: 0o640})
 	add(p.run()...)
 	add(step.Answers{Addr: b.Addr(), Limit: time.Minute})
-	add(step.Registered{Broker: b.Name, ID: b.ID, Addr: b.Addr(), NameServers: nameServers(inv), Limit: inv.Service.StartTimeout})
+	add(step.Registered{Broker: b.Name, ID: id, Member: b.Member, Addr: b.Addr(), NameServers: nameServers(inv), Limit: inv.Service.StartTimeout})
 	return unique(steps)
 }
 

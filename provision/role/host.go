@@ -71,7 +71,7 @@ func hostsBlock(inv *inventory.Inventory, n *inventory.Node) step.HostsBlock {
 }
 
 // Ports is what has to be open on a node: name server and broker ports for clients and for the cluster's own nodes, the
-// HA port for the members of the broker's group only.
+// HA or raft port for the members of the broker's group only.
 func Ports(inv *inventory.Inventory, n *inventory.Node) []step.Rule {
 	var rules []step.Rule
 	everyone := clients(inv)
@@ -82,7 +82,9 @@ func Ports(inv *inventory.Inventory, n *inventory.Node) []step.Rule {
 		rules = append(rules,
 			step.Rule{Port: b.ListenPort, From: everyone, For: b.Member},
 			step.Rule{Port: b.FastPort(), From: everyone, For: b.Member + ", fast port"})
-		if members := others(b); len(members) > 0 {
+		if b.Raft() {
+			rules = append(rules, step.Rule{Port: b.RaftPort, From: others(b), For: b.Member + ", raft"})
+		} else if members := others(b); len(members) > 0 {
 			rules = append(rules, step.Rule{Port: b.HAPort, From: members, For: b.Member + ", HA"})
 		}
 	}

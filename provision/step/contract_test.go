@@ -73,7 +73,7 @@ func TestEveryStepKeepsTheContract(t *testing.T) {
 		{name: "unit", steps: []step.Step{step.Unit{Unit: "a.service", Text: unitText("1")}}},
 		{name: "service", host: withDaemon, steps: []step.Step{step.Unit{Unit: "a.service", Text: unitText("1")}, step.Enabled{Unit: "a.service"}, running,
 			step.Answers{Addr: "192.168.31.101:10911", Limit: time.Second},
-			step.Registered{Broker: "broker-a", Addr: "192.168.31.101:10911", NameServers: []string{"192.168.31.102:9876"}, Limit: time.Second}}},
+			step.Registered{Broker: "broker-a", Member: "broker-a", Addr: "192.168.31.101:10911", NameServers: []string{"192.168.31.102:9876"}, Limit: time.Second}}},
 		{name: "kernel settings", steps: []step.Step{step.Sysctl{Cluster: "orders", Values: map[string]string{"vm.swappiness": "1"}}}, stays: true},
 		{name: "store identity", host: func(h *steptest.Host) { h.PutDir("/data/store") }, stays: true,
 			steps: []step.Step{step.StoreIdentity{Dir: "/data/store", Cluster: "orders", Broker: "broker-a"}}},

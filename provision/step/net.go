@@ -7,9 +7,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"regexp"
 	"strconv"
+	"slices"
 	"strings"
 	"time"
 
@@ -115,10 +117,12 @@ func (a Answers) why(h Reader) (string, error) {
 // Within is how long it is waited for.
 func (a Answers) Within() time.Duration { return a.Limit }
 
-// Registered is a broker that every name server lists under the address it should have.
+// Registered is a broker that every name server lists under the address it should have. Under which id is its group's
+// affair: elections and promotions move the master's.
 type Registered struct {
 	Broker      string
-	ID          int64
+	ID          int64  // what it has as long as nobody is promoted; -1 in a raft group
+	Member      string // the name it is shown by
 	Addr        string
 	NameServers []string
 	Limit       time.Duration
@@ -127,7 +131,7 @@ type Registered struct {
 
 // Name says what it is.
 func (r Registered) Name() string {
-	return fmt.Sprintf("%s[%d] registered at %d name servers", r.Broker, r.ID, len(r.NameServers))
+	return fmt.Sprintf("%s registered at %d name servers", r.Member, len(r.NameServers))
 }
 
 // Check asks every name server for its table of brokers.
@@ -156,6 +160,7 @@ func (r Registered) why(h Reader) string {
 		switch addr := table[r.Broker][r.ID]; {
 		case err != nil:
 			missing = append(missing, fmt.Sprintf("answer of name server %s: %v", ns, err))
+		case slices.Contains(slices.Collect(maps.Values(table[r.Broker])), r.Addr):
 		case addr == "":
 			missing = append(missing, "not registered at "+ns)
 		case addr != r.Addr:

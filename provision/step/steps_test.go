@@ -299,7 +299,7 @@ func (h *hasty) After(d time.Duration) <-chan time.Time {
 }
 
 func TestRegistrationIsWaitedFor(t *testing.T) {
-	r := step.Registered{Broker: "broker-a", Addr: "192.168.31.101:10911", NameServers: []string{"192.168.31.102:9876", "192.168.31.103:9876"},
+	r := step.Registered{Broker: "broker-a", Member: "broker-a", Addr: "192.168.31.101:10911", NameServers: []string{"192.168.31.102:9876", "192.168.31.103:9876"},
 		Limit: time.Minute, Clock: &hasty{now: time.Unix(0, 0)}}
 	h := hostWith(withDaemon)()
 	c := check(t, h, r)

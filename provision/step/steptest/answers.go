@@ -210,6 +210,10 @@ func (h *Host) clusterInfo() string {
 	var rows []string
 	for _, p := range h.running {
 		if m := h.properties(p); m["kind"] == "broker" {
+			if m["dLegerSelfId"] != "" { // a follower of n1 is registered as 2
+				n, _ := strconv.Atoi(strings.TrimPrefix(m["dLegerSelfId"], "n"))
+				m["brokerId"] = strconv.Itoa(n + 1)
+			}
 			rows = append(rows, fmt.Sprintf(`"%s":{"brokerAddrs":{%s:"%s:%s"},"brokerName":"%s","cluster":"%s"}`,
 				m["brokerName"], m["brokerId"], m["brokerIP1"], m["listenPort"], m["brokerName"], m["brokerClusterName"]))
 		}
