@@ -14,8 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"rmqctl/internal/client"
 	"rmqctl/internal/protocol"
 	"rmqctl/test/peers"
@@ -29,7 +27,8 @@ type Layout struct {
 	Sets        []SetLayout
 	Props       map[string]string // of all brokers
 	NamesrvProp map[string]string
-	DiskMB      int  // each broker's store is a disk of this size; 0: a folder
+	DiskMB      int  // each broker's store is a disk of this size, 0: a folder
+	Knobs       bool // a build of ours whose clock can be set
 	Loopback    bool // addresses of the loopback instead of networks: no root needed, no network faults
 }
 
@@ -89,7 +88,11 @@ func Start(t testing.TB, l Layout) *Cluster {
 	}
 	c := &Cluster{t: t, layout: l, net: newNetwork(t, l.Loopback), begun: time.Now()}
 	if l.Program == peers.Ours {
-		if c.binary = l.Binary; c.binary == "" {
+		switch c.binary = l.Binary; {
+		case c.binary != "":
+		case l.Knobs:
+			c.binary = withKnobs(t)
+		default:
 			c.binary = Program(t)
 		}
 	}
@@ -181,7 +184,7 @@ func (c *Cluster) set(l SetLayout) *Set {
 		m.Addr = fmt.Sprintf("%v:%d", m.card.ip, brokerPort)
 		m.Store = filepath.Join(m.Home, "store")
 		if c.layout.DiskMB > 0 {
-			c.mount(m.Store)
+			m.disk = c.disk(m.Store)
 		}
 		s.Members = append(s.Members, m)
 		raftPeers = append(raftPeers, fmt.Sprintf("n%d-%v:%d", n, m.card.ip, raftPort))
@@ -218,16 +221,15 @@ func (c *Cluster) properties(m *Member) map[string]string {
 	}
 }
 
-func (c *Cluster) mount(dir string) {
+func (c *Cluster) disk(dir string) *disk {
 	c.t.Helper()
 	Need(c.t)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	d, err := newDisk(dir, c.layout.DiskMB)
+	if err != nil {
 		c.t.Fatal(err)
 	}
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%dm", c.layout.DiskMB)); err != nil {
-		c.t.Fatal(err)
-	}
-	c.t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+	c.t.Cleanup(d.remove)
+	return d
 }
 
 // Brokers are the brokers of all sets.

@@ -20,6 +20,7 @@ const inside = "RMQCTL_CHAOS_INSIDE"
 // Main is what TestMain of a package calls that uses Network: it runs the tests where the clients of all clusters live, at
 // one end of their bridges. Without root it runs them where they are.
 func Main(m *testing.M) int {
+	defer removeBuilds()
 	switch {
 	case os.Getenv(inside) != "":
 		if err := settle(); err != nil {

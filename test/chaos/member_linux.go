@@ -32,6 +32,7 @@ type Member struct {
 
 	c    *Cluster
 	card *card
+	disk *disk // nil: a folder
 	kind string
 	conf map[string]string
 
@@ -39,6 +40,7 @@ type Member struct {
 	proc    *process
 	runs    int
 	stopped int // faults that have it paused
+	line    *slowLine
 }
 
 // process is one life of a member.
@@ -120,6 +122,7 @@ func (m *Member) Kill() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.proc != nil {
+		_ = m.proc.in.Close()
 		_ = m.proc.cmd.Process.Kill()
 		<-m.proc.done
 	}
@@ -191,7 +194,7 @@ func tail(b []byte, most int) string {
 
 func (m *Member) String() string { return m.Name }
 
-// turn sets a knob of a build that has it (Overlay): a file in the home that the process looks at.
+// turn sets a knob of a build that has it (Layout.Knobs): a file in the home that the process looks at.
 func (m *Member) turn(knob, value string) error {
 	path := filepath.Join(m.Home, knob)
 	if value == "" {

@@ -155,7 +155,11 @@ func (w *Workload) Finish(within time.Duration) (*Verdict, error) {
 		return nil, err
 	}
 	v := &Verdict{Level: time.Since(begun), Told: w.told(), Outages: w.outages}
-	w.c.until(5*time.Second, w.groupAtEnd)
+	for _, s := range w.c.Sets {
+		if err := w.c.until(within, func() error { return w.groupReached(s.Members[0]) }); err != nil {
+			return v, err
+		}
+	}
 	w.readers()
 	w.reading.Wait()
 	var names []string
@@ -182,19 +186,22 @@ func (w *Workload) Finish(within time.Duration) (*Verdict, error) {
 	return v, nil
 }
 
-// groupAtEnd: the group has read all there is.
-func (w *Workload) groupAtEnd() error {
-	ends, err := w.ends(w.c.Sets[0].Members[0])
+// groupReached: the group has read and committed all that a replica has.
+func (w *Workload) groupReached(m *Member) error {
+	ends, err := w.ends(m)
 	if err != nil {
 		return err
 	}
 	w.group.mu.Lock()
 	defer w.group.mu.Unlock()
 	for id, end := range ends {
-		q := protocol.MessageQueue{Topic: w.Topic, BrokerName: w.c.Sets[0].Name, QueueID: int32(id)}
-		cs := w.group.commits[q]
-		if end > 0 && (len(cs) == 0 || cs[len(cs)-1].offset < end) {
-			return fmt.Errorf("behind")
+		q := protocol.MessageQueue{Topic: w.Topic, BrokerName: m.Set.Name, QueueID: int32(id)}
+		at := int64(0)
+		if cs := w.group.commits[q]; len(cs) > 0 {
+			at = cs[len(cs)-1].offset
+		}
+		if at < end {
+			return fmt.Errorf("the group has read %v queue %d up to %d of %d that %s has", m.Set.Name, id, at, end, m.Name)
 		}
 	}
 	return nil
