@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"rmqctl/broker/ha"
+	"rmqctl/broker/ha/decide"
 	"rmqctl/broker/store"
 	"rmqctl/internal/message"
 	"rmqctl/internal/vfs"
@@ -38,7 +39,7 @@ func BenchmarkReplication(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			m := ha.NewMaster(ha.MasterOptions{Log: master, FallBehindMax: 1 << 40})
+			m := ha.NewMaster(ha.MasterOptions{Log: master, Rules: decide.Rules{MaxGap: 1 << 40}})
 			defer m.Close()
 			go m.Serve(ln)
 			if k.slave {

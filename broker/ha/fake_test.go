@@ -20,6 +20,7 @@ type memLog struct {
 	min   int64
 	data  []byte // from base on
 	base  int64
+	ends  []byte // of Reset
 	watch map[*int]func(int64)
 }
 
@@ -98,6 +99,27 @@ func (l *memLog) AppendRaw(off int64, b []byte) error {
 		return fmt.Errorf("append at %d, the log ends at %d", off, end)
 	}
 	l.append(b)
+	return nil
+}
+
+func (l *memLog) SegmentSize() int64 { return l.segment }
+
+func (l *memLog) QueueEnds(int64) ([]byte, error) { return []byte("ends"), nil }
+
+func (l *memLog) TruncateTo(off int64) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if off < l.base || off > l.base+int64(len(l.data)) {
+		return errors.New("outside of the log")
+	}
+	l.data = l.data[:off-l.base]
+	return nil
+}
+
+func (l *memLog) Reset(from int64, ends []byte) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.base, l.min, l.data, l.ends = from, from, nil, ends
 	return nil
 }
 

@@ -7,7 +7,7 @@
 //	    | offset of the first byte i64 | size i32 | size bytes of the log, never across a segment |
 //
 // The first report on a connection says where the master has to begin; 0 says the slave has nothing.
-// What this package adds to the protocol without changing a byte of it is written down in DESIGN.md.
+// What brokers of ours say beyond it stands in hello.go; why, in DESIGN.md.
 package ha
 
 import (
@@ -33,41 +33,53 @@ const (
 	// DefaultHeartbeat is haSendHeartbeatInterval, DefaultHousekeeping haHousekeepingInterval.
 	DefaultHeartbeat    = 5 * time.Second
 	DefaultHousekeeping = 20 * time.Second
-	// DefaultFallBehindMax is haSlaveFallbehindMax: a slave further behind is not waited for.
-	DefaultFallBehindMax = 256 << 20
 )
 
 // Source is the log of a master.
 type Source interface {
 	MinPhysical() int64
 	MaxPhysical() int64
+	// SegmentSize is the length of a file of the log.
+	SegmentSize() int64
 	// ReadLog reads at off without crossing a segment or the end of the log; 0, nil at the end.
 	ReadLog(off int64, buf []byte) (int, error)
+	// QueueEnds says where the queues stand at off, the beginning of the log: a slave that begins there gives no queue offset
+	// twice when it becomes master.
+	QueueEnds(off int64) ([]byte, error)
 	// Watch calls grown after each round of appends, one call at a time, until stop is called.
 	Watch(grown func(maxPhysical int64)) (stop func())
 }
 
 // Sink is the log of a slave.
 type Sink interface {
+	MinPhysical() int64
 	MaxPhysical() int64
+	SegmentSize() int64
+	ReadLog(off int64, buf []byte) (int, error)
 	// AppendRaw appends at exactly MaxPhysical, or at any offset if the log is empty. Bytes may end inside a record.
 	AppendRaw(off int64, b []byte) error
+	// TruncateTo ends the log at off, the start of a record. A power cut does not bring back what was behind it.
+	TruncateTo(off int64) error
+	// Reset drops the whole log: it is empty and goes on at from, with the ends of queues that QueueEnds of its master tells.
+	Reset(from int64, ends []byte) error
 }
 
 // Status is how an append stands with the slaves, in RocketMQ's words.
 type Status uint8
 
 const (
-	// Replicated: a slave has it.
+	// Replicated: as many slaves have it as the rules ask for.
 	Replicated Status = iota
 	// SlaveNotAvailable: no slave is connected, or every one is too far behind to be waited for.
 	SlaveNotAvailable
 	// FlushSlaveTimeout: a slave is connected and did not acknowledge in time.
 	FlushSlaveTimeout
+	// InSyncReplicasNotEnough: fewer slaves are near than an append may be stored with. Only Admit answers it.
+	InSyncReplicasNotEnough
 )
 
 func (s Status) String() string {
-	return [...]string{"replicated", "slave not available", "flush slave timeout"}[s]
+	return [...]string{"replicated", "slave not available", "flush slave timeout", "in sync replicas not enough"}[s]
 }
 
 // errFrame: the peer does not speak this protocol.

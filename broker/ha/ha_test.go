@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"rmqctl/broker/ha/decide"
 )
 
 func noise(r *rand.Rand, n int) []byte {
@@ -75,7 +77,7 @@ func TestWithoutSlaveNothingWaits(t *testing.T) {
 
 func TestSlaveTooFarBehindIsNotWaitedFor(t *testing.T) {
 	log := newLog(1 << 20)
-	m, addr := serve(t, MasterOptions{Log: log, FallBehindMax: 1000})
+	m, addr := serve(t, MasterOptions{Log: log, Rules: decide.Rules{MaxGap: 1000}})
 	c := dial(t, addr)
 	report(t, c, 0)
 	until(t, "reported", func() bool { _, ok := m.Replicated(); return ok })

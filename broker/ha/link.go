@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"rmqctl/broker/store"
@@ -19,33 +20,48 @@ type link struct {
 	s       *Slave
 	conn    net.Conn
 	done    chan struct{}
-	begun   bool       // the first frame has come and fits
-	writing sync.Mutex // one report at a time; guards top
-	top     int64      // the highest report on this connection
+	begun   bool        // the first frame has come and fits, or the master has agreed
+	agreed  bool        // with a master of ours
+	busy    atomic.Bool // at work on the log; the master is not listened to
+	writing sync.Mutex  // one report at a time; guards what follows
+	opened  bool        // reports are sent; before that nothing but announcements
+	top     int64       // the highest report on this connection
 }
 
 // report tells the master an offset, never one below an earlier one: flushes may be told out of order.
 func (l *link) report(off int64) error {
 	l.writing.Lock()
 	defer l.writing.Unlock()
+	return l.reportLocked(off)
+}
+
+func (l *link) reportLocked(off int64) error {
 	l.top = max(l.top, off)
-	off = l.top
+	if err := l.word(l.top); err != nil {
+		return err
+	}
+	l.s.reported.Store(l.top)
+	return nil
+}
+
+// word writes eight bytes; the caller holds writing.
+func (l *link) word(w int64) error {
 	var b [reportSize]byte
-	binary.BigEndian.PutUint64(b[:], uint64(off))
+	binary.BigEndian.PutUint64(b[:], uint64(w))
 	if _, err := l.conn.Write(b[:]); err != nil {
 		return err
 	}
-	l.s.reported.Store(off)
 	l.s.lastWrite.Store(l.s.mono())
 	return nil
 }
 
-// receive appends what comes: all whole frames of one read become one append and one report.
+// receive appends what comes, after the bytes that were read already: all whole frames of one read become one append and
+// one report.
 //
 //	in: [ header | body | header | body | ... | a frame that is not whole yet | free ]
-func (l *link) receive() error {
+func (l *link) receive(read []byte) error {
 	in := make([]byte, readBuffer)
-	for have := 0; ; {
+	for have := copy(in, read); ; {
 		n, err := l.read(in[have:])
 		if err != nil {
 			return err
@@ -57,7 +73,7 @@ func (l *link) receive() error {
 		}
 		have = copy(in, in[used:have])
 		if have >= headerSize {
-			_, size, err := parseHeader(in)
+			size, err := frameSize(in)
 			if err != nil {
 				return err
 			}
@@ -68,18 +84,35 @@ func (l *link) receive() error {
 	}
 }
 
+// frameSize is the length of the body that follows a header, of a note too.
+func frameSize(header []byte) (size int, err error) {
+	if isNote(header) {
+		return noteSize(header)
+	}
+	_, size, err = parseHeader(header)
+	return size, err
+}
+
 // take appends the bodies of the whole frames at the start of b, joined in their place, and tells how long the frames are.
 func (l *link) take(b []byte) (used int, err error) {
 	from, to := headerSize, headerSize // the joined bodies: b[from:to]
 	begin := int64(-1)
 	for len(b)-used >= headerSize {
-		off, size, err := parseHeader(b[used:])
+		size, err := frameSize(b[used:])
 		if err != nil {
 			return used, err
 		}
 		if len(b)-used < headerSize+size {
 			break
 		}
+		if isNote(b[used:]) {
+			if err := l.noted(b[used+headerSize : used+headerSize+size]); err != nil {
+				return used, err
+			}
+			used += headerSize + size
+			continue
+		}
+		off, _, _ := parseHeader(b[used:]) // frameSize has looked at it
 		if begin < 0 {
 			err = l.fits(off)
 			begin = off
@@ -96,6 +129,9 @@ func (l *link) take(b []byte) (used int, err error) {
 		return used, nil
 	}
 	if !l.begun {
+		if err := l.foreign(); err != nil {
+			return used, err
+		}
 		l.begun = true
 		l.s.following(begin)
 	}
@@ -161,13 +197,13 @@ func (l *link) keepAlive() {
 			return
 		case now = <-tick.C:
 		}
-		if quiet := int64(clock.MonoOf(now)) - s.lastRead.Load(); quiet > int64(s.o.Housekeeping) {
+		if quiet := int64(clock.MonoOf(now)) - s.lastRead.Load(); quiet > int64(s.o.Housekeeping) && !l.busy.Load() {
 			s.o.Logger.Warn("master is silent, closing", "took", time.Duration(quiet))
 			_ = l.conn.Close()
 			return
 		}
 		if int64(clock.MonoOf(now))-s.lastWrite.Load() >= int64(s.o.Heartbeat) {
-			_ = l.report(s.reported.Load()) // a broken connection shows in the reader
+			l.alive() // a broken connection shows in the reader
 		}
 	}
 }

@@ -6,25 +6,32 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"math"
 	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"rmqctl/broker/ha/decide"
+	"rmqctl/broker/ha/epoch"
 	"rmqctl/internal/clock"
 )
 
 // MasterOptions are what a master needs. Log is required; zero values stand for the defaults above.
 type MasterOptions struct {
-	Log           Source
-	Logger        *slog.Logger
-	Clock         clock.Clock
-	BatchSize     int           // haTransferBatchSize
-	Heartbeat     time.Duration // haSendHeartbeatInterval
-	Housekeeping  time.Duration // haHousekeepingInterval
-	FallBehindMax int64         // haSlaveFallbehindMax
+	Log          Source
+	Logger       *slog.Logger
+	Clock        clock.Clock
+	BatchSize    int           // haTransferBatchSize
+	Heartbeat    time.Duration // haSendHeartbeatInterval
+	Housekeeping time.Duration // haHousekeepingInterval
+	Rules        decide.Rules  // changed later by SetRules
+
+	Self decide.Identity
+	// Epochs is this log's history: Lead was called before the first append. Without it slaves of ours are compared by bytes.
+	Epochs *epoch.File
+	// OnNewer is called when a slave has followed a master of a higher epoch: this one was replaced. It must not block.
+	OnNewer func(epoch int64, slave decide.Identity)
 }
 
 // Master sends its log to every slave that connects.
@@ -37,15 +44,16 @@ type Master struct {
 	mu       sync.Mutex // guards all below
 	listener net.Listener
 	slaves   map[*slaveConn]struct{}
-	best     int64 // the farthest report of those connected; nobody: there is none
+	acks     decide.Acks
+	numbers  int64 // of connections
 	waiting  waiters
 	ahead    map[forked]struct{}
 
 	waits  chan struct{} // somebody waits: deadlines are looked at
 	waited atomic.Bool   // appends of this master wait for slaves
+	scarce atomic.Bool   // appends are to be refused; set by checkAdmit
+	rate   atomic.Int64  // Rules.BytesPerSecond
 }
-
-const nobody = math.MinInt64
 
 // forked is a slave that reported more than this master has: its log is not a prefix of ours, now or later.
 type forked struct {
@@ -58,6 +66,10 @@ const maxForked = 64
 
 // lateCheck is how often waiting appends are looked through for passed deadlines.
 const lateCheck = 100 * time.Millisecond
+
+// muteAfter is how long a slave may owe a report and still be waited for. Clients give a send up after 3 s, as slaveTimeout
+// does: they must have been answered by then, and the next ones must not wait at all.
+const muteAfter = 2 * time.Second
 
 // NewMaster returns a master that has no listener yet: Await answers SlaveNotAvailable.
 func NewMaster(o MasterOptions) *Master {
@@ -73,11 +85,9 @@ func NewMaster(o MasterOptions) *Master {
 	o.BatchSize = min(o.BatchSize, MaxBatchSize)
 	o.Heartbeat = orDefault(o.Heartbeat, DefaultHeartbeat)
 	o.Housekeeping = orDefault(o.Housekeeping, DefaultHousekeeping)
-	if o.FallBehindMax <= 0 {
-		o.FallBehindMax = DefaultFallBehindMax
-	}
-	m := &Master{o: o, slaves: map[*slaveConn]struct{}{}, ahead: map[forked]struct{}{}, best: nobody, waits: make(chan struct{}, 1)}
+	m := &Master{o: o, slaves: map[*slaveConn]struct{}{}, ahead: map[forked]struct{}{}, waits: make(chan struct{}, 1)}
 	m.ctx, m.stop = context.WithCancel(context.Background())
+	m.SetRules(o.Rules)
 	m.group.Go(m.watchLate)
 	return m
 }
@@ -135,6 +145,8 @@ func (m *Master) add(c net.Conn) {
 		_ = c.Close()
 		return
 	}
+	m.numbers++
+	s.number = m.numbers
 	m.slaves[s] = struct{}{}
 	m.group.Go(s.run)
 }
@@ -156,22 +168,25 @@ func (m *Master) Close() error {
 	return nil
 }
 
-// Await calls done once, as soon as one slave has everything before next, at once when no slave is near enough to wait
-// for, or after timeout. done may run on the caller's goroutine or on a connection's: it must be quick and must not block.
-// It costs no timer, no goroutine and no memory of its own, and is meant for a whole round of appends.
+// Await calls done once, as soon as as many slaves as the rules ask for have everything before next, at once when no slave
+// is near enough to wait for, or after timeout. done may run on the caller's goroutine or on a connection's: it must be quick
+// and must not block. It costs no timer, no goroutine and no memory of its own, and is meant for a whole round of appends.
 func (m *Master) Await(next int64, timeout time.Duration, done func(Status)) {
-	deadline := m.mono() + int64(timeout)
+	now := m.mono()
 	m.mu.Lock()
-	switch best := m.best; {
-	case best == nobody || next-best >= m.o.FallBehindMax || m.ctx.Err() != nil:
+	switch {
+	case m.ctx.Err() != nil:
 		m.mu.Unlock()
 		done(SlaveNotAvailable)
-	case best >= next:
+	case m.acks.Covered(next) >= next:
 		m.mu.Unlock()
 		done(Replicated)
+	case m.acks.InSync(next) == 0:
+		m.mu.Unlock()
+		done(SlaveNotAvailable)
 	default:
 		first := m.waiting.len() == 0
-		m.waiting.add(waiter{next, deadline, done})
+		m.waiting.add(waiter{next, now, now + int64(timeout), done})
 		m.mu.Unlock()
 		if first {
 			m.waited.Store(true)
@@ -183,36 +198,105 @@ func (m *Master) Await(next int64, timeout time.Duration, done func(Status)) {
 	}
 }
 
+// Admit answers InSyncReplicasNotEnough when an append must not even be stored, and Replicated otherwise. It costs next to
+// nothing and sees a slave that falls behind a second late.
+func (m *Master) Admit() Status {
+	if m.scarce.Load() {
+		return InSyncReplicasNotEnough
+	}
+	return Replicated
+}
+
+// SetRules changes how many copies appends wait for, those that wait already too, and how fast slaves are fed.
+func (m *Master) SetRules(r decide.Rules) {
+	m.rate.Store(r.BytesPerSecond)
+	m.mu.Lock()
+	m.acks.SetRules(r)
+	out := m.changed(nil)
+	m.mu.Unlock()
+	tell(out, Replicated)
+}
+
 // Replicated tells how far the best slave is that is connected now; false when none has reported.
 // It falls when that slave leaves: what a slave had is no promise of what the others have.
 func (m *Master) Replicated() (int64, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.best, m.best != nobody
+	best := m.acks.Held(1)
+	return best, best != decide.Nobody
+}
+
+// changed takes out whoever need not wait any more after a report or the rules have changed. The caller holds mu, and tells
+// them when it has let go of it.
+func (m *Master) changed(out []waiter) []waiter {
+	end := m.o.Log.MaxPhysical()
+	m.scarce.Store(!m.acks.Admit(end))
+	return m.waiting.covered(m.acks.Covered(end), out)
 }
 
 // acked takes a slave's report and releases what it covers. out is memory to do it in; it is returned for the next time.
 func (m *Master) acked(s *slaveConn, off int64, out []waiter) []waiter {
 	m.mu.Lock()
-	s.ack, s.reported = off, true
-	m.best = max(m.best, off)
-	out = m.waiting.covered(off, out[:0])
+	s.ack, s.told = off, m.mono()
+	if s.reported {
+		m.acks.Report(s.number, off)
+	}
+	out = m.changed(out[:0])
 	m.mu.Unlock()
 	tell(out, Replicated)
 	clear(out)
 	return out
 }
 
+// join counts a slave from its first report on. A slave of ours has one connection: an older one is half dead.
+func (m *Master) join(s *slaveConn, b beginning) {
+	m.mu.Lock()
+	id := "host " + s.host.String() // a Java slave does not tell more
+	if s.peer != nil {
+		id = s.peer.String()
+	}
+	for other := range m.slaves {
+		if other != s && s.peer != nil && other.peer != nil && *other.peer == *s.peer && other.number < s.number {
+			other.close()
+		}
+	}
+	s.ack, s.reported, s.told = b.report, true, m.mono()
+	m.acks.Join(s.number, id, b.report)
+	out := m.changed(nil)
+	m.mu.Unlock()
+	tell(out, Replicated)
+}
+
+// known notes whose connection it is.
+func (m *Master) known(s *slaveConn, who decide.Identity) {
+	m.mu.Lock()
+	s.peer = &who
+	m.mu.Unlock()
+}
+
+// remove releases nobody: who waits was promised copies at a time when there were more slaves.
 func (m *Master) remove(s *slaveConn) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.slaves, s)
-	m.best = nobody
-	for s := range m.slaves {
-		if s.reported {
-			m.best = max(m.best, s.ack)
-		}
+	m.acks.Leave(s.number)
+	m.scarce.Store(!m.acks.Admit(m.o.Log.MaxPhysical()))
+}
+
+// side is what slaves of ours are told of this log.
+func (m *Master) side() decide.Side {
+	side := decide.Side{Identity: m.o.Self, Segment: m.o.Log.SegmentSize(), Min: m.o.Log.MinPhysical(), Max: m.o.Log.MaxPhysical()}
+	if m.o.Epochs != nil {
+		side.Epoch, side.Epochs = m.o.Epochs.Epoch(), m.o.Epochs.List()
 	}
+	return side
+}
+
+func (m *Master) epoch() int64 {
+	if m.o.Epochs == nil {
+		return 0
+	}
+	return m.o.Epochs.Epoch()
 }
 
 // watchLate answers those that waited too long. While nobody waits it sleeps.
@@ -228,12 +312,31 @@ func (m *Master) watchLate() {
 			m.pause(lateCheck)
 			m.mu.Lock()
 			late = m.waiting.late(m.mono(), late[:0])
+			late = m.givenUp(m.mono(), late)
 			some = m.waiting.len() > 0 && m.ctx.Err() == nil
 			m.mu.Unlock()
 			tell(late, FlushSlaveTimeout)
 			clear(late)
 		}
 	}
+}
+
+// givenUp looks for slaves that owe a report for too long (their host has lost its power: no connection tells), and takes out
+// everybody when none is left to wait for. The caller holds mu.
+func (m *Master) givenUp(now int64, out []waiter) []waiter {
+	if m.waiting.len() == 0 {
+		return out
+	}
+	oldest := m.waiting.list[m.waiting.head]
+	for s := range m.slaves {
+		if s.reported && s.ack < oldest.next && now-max(s.told, oldest.since) > int64(muteAfter) {
+			m.acks.Mute(s.number)
+		}
+	}
+	if m.acks.InSync(oldest.next) > 0 {
+		return out
+	}
+	return append(out, m.waiting.all()...)
 }
 
 // start decides where a slave's connection begins, or why it must not: then position is what this master can offer.
@@ -262,21 +365,26 @@ func (m *Master) start(host netip.Addr, report int64) (position int64, refuse st
 
 // SlaveState is one connected slave.
 type SlaveState struct {
-	Addr      string
-	Connected time.Time
-	Reported  bool  // false until its first report
-	Ack       int64 // what it has
-	Sent      int64 // what has been written to its connection
-	LagBytes  int64 // the master's max less Ack
-	InSync    bool  // near enough to be waited for
-	BytesSent int64 // on this connection
+	Addr           string
+	Identity       *decide.Identity // nil: a Java slave, which does not tell
+	Connected      time.Time
+	Reported       bool  // false until its first report
+	Ack            int64 // what it has
+	Sent           int64 // what has been written to its connection
+	LagBytes       int64 // the master's max less Ack
+	InSync         bool  // near enough to be waited for
+	BytesSent      int64 // on this connection
+	BytesPerSecond int64 // at which it takes the log
+	// Left is the time until it is level at that rate; negative while that cannot be told.
+	Left time.Duration
 }
 
 // MasterStatus is what operators see of a master.
 type MasterStatus struct {
 	MaxOffset int64
 	Slaves    []SlaveState
-	Waiting   int // appends that wait for a slave
+	Waiting   int  // appends that wait for a slave
+	Admits    bool // enough slaves are in sync for appends to be stored
 }
 
 // Status looks at the slaves that are connected now.
@@ -284,13 +392,17 @@ func (m *Master) Status() MasterStatus {
 	hi := m.o.Log.MaxPhysical()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	st := MasterStatus{MaxOffset: hi, Waiting: m.waiting.len()}
+	st := MasterStatus{MaxOffset: hi, Waiting: m.waiting.len(), Admits: !m.scarce.Load()}
 	for s := range m.slaves {
 		lag := max(hi-s.ack, 0)
-		st.Slaves = append(st.Slaves, SlaveState{
-			Addr: s.addr, Connected: s.since, Reported: s.reported, Ack: s.ack, Sent: s.sent.Load(), LagBytes: lag,
-			InSync: s.reported && lag < m.o.FallBehindMax, BytesSent: s.bytes.Load(),
-		})
+		x := SlaveState{
+			Addr: s.addr, Identity: s.peer, Connected: s.since, Reported: s.reported, Ack: s.ack, Sent: s.sent.Load(), LagBytes: lag,
+			InSync: s.reported && lag < m.acks.Rules().MaxGap, BytesSent: s.bytes.Load(), Left: -1,
+		}
+		if s.reported {
+			x.BytesPerSecond, x.Left = s.speed.rate(m.mono(), s.ack, hi)
+		}
+		st.Slaves = append(st.Slaves, x)
 	}
 	sortByAddr(st.Slaves)
 	return st

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 )
 
 // sender is the sending half of a slaveConn. Two write: its goroutine, and for small rounds that an append waits for,
@@ -22,29 +23,36 @@ type sender struct {
 	buf     []byte
 	rest    []byte // of buf: what a writer could not send without blocking
 	now     *nowWriter
+	limit   bucket
 }
 
 // send waits for the first report and then sends the log from there on.
-func (s *slaveConn) send(first <-chan int64) error {
-	var report int64
+func (s *slaveConn) send(first <-chan beginning) error {
+	var b beginning
 	select {
 	case <-s.ctx.Done():
 		return s.ctx.Err()
-	case report = <-first:
+	case b = <-first:
 	}
-	at, refuse := s.m.start(s.host, report)
-	if refuse != "" {
-		return s.refuse(report, at, refuse)
+	if !b.agreed {
+		var refuse string
+		if b.at, refuse = s.m.start(s.host, b.report); refuse != "" {
+			return s.refuse(b.report, b.at, refuse)
+		}
 	}
-	s.log.Info("sending the log to a slave", "offset", at, "slave", report)
-	s.begin(at)
-	s.m.acked(s, report, nil)
+	s.log.Info("sending the log to a slave", "offset", b.at, "slave", b.report)
+	s.begin(b.at)
+	s.m.join(s, b)
 	s.beat() // the slave learns at once that it is being followed up, even if it is level
 	defer s.m.o.Log.Watch(s.grown)()
 	for {
-		some, err := s.some()
+		some, wait, err := s.some()
 		if err != nil {
 			return err
+		}
+		if wait > 0 {
+			s.pause(wait)
+			continue
 		}
 		if some {
 			continue
@@ -67,22 +75,32 @@ func (s *slaveConn) begin(at int64) {
 	s.lastWrite.Store(s.m.mono())
 }
 
-// some sends what is there, at most a buffer full; false when there was nothing.
-func (s *slaveConn) some() (bool, error) {
+func (s *slaveConn) pause(d time.Duration) {
+	select {
+	case <-s.ctx.Done():
+	case <-s.m.o.Clock.After(d):
+	}
+}
+
+// some sends what is there, at most a buffer full; false when there was nothing, or nothing may be sent for a while.
+func (s *slaveConn) some() (some bool, wait time.Duration, err error) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	out := s.rest
 	if len(out) == 0 {
+		if wait := s.limit.wait(s.m.mono(), s.m.rate.Load()); wait > 0 {
+			return false, wait, nil
+		}
 		n, err := s.gather(s.buf)
 		if n == 0 || err != nil {
-			return false, err
+			return false, 0, err
 		}
 		out = s.buf[:n]
 	}
 	s.rest = nil
 	n, err := s.conn.Write(out)
 	s.wrote(n)
-	return true, err
+	return true, 0, err
 }
 
 // grown is told of each round of appends, by its writer.
@@ -102,7 +120,7 @@ func (s *slaveConn) grown(end int64) {
 
 // sendNow sends a small round without blocking. It tells whether nothing is left to be sent.
 func (s *slaveConn) sendNow(end int64) bool {
-	if s.now == nil || len(s.rest) > 0 || end-s.at > inlineBytes {
+	if s.now == nil || len(s.rest) > 0 || end-s.at > inlineBytes || s.limit.wait(s.m.mono(), s.m.rate.Load()) > 0 {
 		return false
 	}
 	n, err := s.gather(s.buf)
@@ -117,6 +135,7 @@ func (s *slaveConn) sendNow(end int64) bool {
 
 func (s *slaveConn) wrote(n int) {
 	s.bytes.Add(int64(n))
+	s.limit.spend(n)
 	s.lastWrite.Store(s.m.mono())
 }
 
@@ -154,6 +173,32 @@ func (s *slaveConn) beat() {
 	putHeader(h[:], s.at, 0)
 	_, _ = s.conn.Write(h[:]) // a broken connection shows in the other parts
 	s.lastWrite.Store(s.m.mono())
+}
+
+// pulse tells a slave of ours how far its master is. A socket that is full has frames to tell it.
+func (s *slaveConn) pulse() {
+	s.m.mu.Lock()
+	ours := s.peer != nil
+	s.m.mu.Unlock()
+	if !ours || !s.writing.TryLock() {
+		return
+	}
+	defer s.writing.Unlock()
+	if !s.started || len(s.rest) > 0 {
+		return
+	}
+	s.rest = note{Pulse: &pulse{Max: s.m.o.Log.MaxPhysical(), Epoch: s.m.epoch()}}.encode()
+	if s.now != nil {
+		k := s.now.write(s.rest)
+		s.lastWrite.Store(s.m.mono())
+		s.rest = s.rest[k:]
+	}
+	if len(s.rest) > 0 { // the sender goes on with it
+		select {
+		case s.wake <- struct{}{}:
+		default:
+		}
+	}
 }
 
 // nowWriter writes to a connection what can be written without blocking. Used under one lock.

@@ -5,13 +5,15 @@ import (
 	"math/rand/v2"
 	"testing"
 	"time"
+
+	"rmqctl/broker/ha/decide"
 )
 
 // Rounds of all sizes are sent by their writer or by the sender, and into a socket that is often full: every byte arrives
 // once, in its place, and frames follow each other.
 func TestSlowReaderGetsEveryByteOnce(t *testing.T) {
 	log := newLog(1 << 20)
-	m, addr := serve(t, MasterOptions{Log: log, BatchSize: 5000, FallBehindMax: 1 << 40})
+	m, addr := serve(t, MasterOptions{Log: log, BatchSize: 5000, Rules: decide.Rules{MaxGap: 1 << 40}})
 	c := dial(t, addr)
 	report(t, c, 0)
 	until(t, "reported", func() bool { _, ok := m.Replicated(); return ok })

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"rmqctl/broker/ha/decide"
+	"rmqctl/broker/ha/epoch"
 	"rmqctl/internal/clock"
 )
 
@@ -26,6 +28,12 @@ type SlaveOptions struct {
 	Durable      func(next int64, done func(error))
 	Heartbeat    time.Duration // haSendHeartbeatInterval
 	Housekeeping time.Duration // haHousekeepingInterval
+
+	Self decide.Identity
+	// Epochs is this log's history. Without it the slave does not announce itself and is, for every master, one of 4.x.
+	Epochs *epoch.File
+	// Keep copies a stretch of the log to lost+found before it is cut off (KeepTail); without it nothing is cut off.
+	Keep func(from, to int64) (file string, err error)
 }
 
 // LinkState is what a slave is doing, in one word.
@@ -73,6 +81,8 @@ type Slave struct {
 	lastRead  atomic.Int64 // by mono
 	lastWrite atomic.Int64
 	reported  atomic.Int64
+	masterMax atomic.Int64 // what a master of ours has told; 0: unknown
+	speed     progress
 }
 
 // NewSlave starts following as soon as SetMaster names an address.
@@ -200,14 +210,17 @@ func (s *Slave) session(addr string) error {
 	s.mu.Unlock()
 	l := &link{s: s, conn: conn, done: make(chan struct{})}
 	s.lastRead.Store(s.mono())
+	s.masterMax.Store(0)
+	s.speed.restart()
 	var beats sync.WaitGroup
 	beats.Go(l.keepAlive)
 	defer beats.Wait()
 	defer close(l.done)
-	if err := l.report(s.o.Log.MaxPhysical()); err != nil { // at once: a Java slave lets its master wait five seconds
+	read, err := l.open()
+	if err != nil {
 		return err
 	}
-	return l.receive()
+	return l.receive(read)
 }
 
 func (s *Slave) following(off int64) {
@@ -228,6 +241,11 @@ type SlaveStatus struct {
 	LastRead   time.Time
 	LastReport time.Time
 	Err        string // why it is not following
+
+	MasterMax      int64 // the end of the master's log; 0: a Java master does not tell
+	BytesPerSecond int64
+	// Left is the time until this slave is level at that rate; negative while that cannot be told.
+	Left time.Duration
 }
 
 func (s *Slave) mono() int64 { return int64(clock.Mono(s.o.Clock)) }
@@ -244,8 +262,13 @@ func (s *Slave) when(at *atomic.Int64) time.Time {
 func (s *Slave) Status() SlaveStatus {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return SlaveStatus{
+	st := SlaveStatus{
 		Master: s.master, State: LinkState(s.state.Load()), MaxOffset: s.o.Log.MaxPhysical(), Reported: s.reported.Load(),
 		BytesRead: s.bytes.Load(), LastRead: s.when(&s.lastRead), LastReport: s.when(&s.lastWrite), Err: s.lastErr,
+		MasterMax: s.masterMax.Load(), Left: -1,
 	}
+	if st.MasterMax > 0 {
+		st.BytesPerSecond, st.Left = s.speed.rate(s.mono(), st.MaxOffset, max(st.MasterMax, st.MaxOffset))
+	}
+	return st
 }

@@ -7,7 +7,8 @@ import "slices"
 // waiter is one append, or a round of them: done is called once, when a slave has everything before next or at deadline.
 type waiter struct {
 	next     int64
-	deadline int64 // by Master.mono
+	since    int64 // by Master.mono
+	deadline int64
 	done     func(Status)
 }
 

@@ -179,6 +179,16 @@ func (l *memLog) Watch(grown func(int64)) func() {
 	}
 }
 
+func (l *memLog) SegmentSize() int64 { return l.segment }
+
+func (l *memLog) QueueEnds(int64) ([]byte, error) { return nil, nil }
+
+func (l *memLog) TruncateTo(int64) error { return errors.New("only agreed on with a master of ours") }
+
+func (l *memLog) Reset(int64, []byte) error {
+	return errors.New("only agreed on with a master of ours")
+}
+
 func (l *memLog) AppendRaw(off int64, b []byte) error {
 	if end := l.MaxPhysical(); end == 0 {
 		l.base = off

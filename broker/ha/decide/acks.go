@@ -40,7 +40,13 @@ const Nobody = math.MinInt64
 type Acks struct {
 	rules  Rules
 	conns  []replica // few: looked through each time
-	slaves []int64   // what each slave has, made anew by every change
+	slaves []copied  // made anew by every change
+}
+
+// copied is what one slave has. One that is mute is not waited for, but what it has it has.
+type copied struct {
+	off  int64
+	mute bool
 }
 
 // replica is what was reported on one connection. While a slave has several, it has the most that one of those tells that
@@ -50,6 +56,7 @@ type replica struct {
 	conn   int64
 	off    int64
 	silent bool // its slave has come on another connection since, and nothing came on this
+	mute   bool // it owed a report for too long
 }
 
 // SetRules changes the rules for appends that wait, too.
@@ -75,7 +82,17 @@ func (a *Acks) Join(conn int64, id string, off int64) {
 func (a *Acks) Report(conn, off int64) {
 	for i := range a.conns {
 		if c := &a.conns[i]; c.conn == conn {
-			c.off, c.silent = off, false
+			c.off, c.silent, c.mute = off, false, false
+		}
+	}
+	a.count()
+}
+
+// Mute says that a connection owes a report for so long that its slave is not waited for until one comes.
+func (a *Acks) Mute(conn int64) {
+	for i := range a.conns {
+		if c := &a.conns[i]; c.conn == conn {
+			c.mute = true
 		}
 	}
 	a.count()
@@ -90,16 +107,16 @@ func (a *Acks) Leave(conn int64) {
 func (a *Acks) count() {
 	a.slaves = a.slaves[:0]
 	for i, c := range a.conns {
-		first, most := true, int64(Nobody)
+		first, most := true, copied{Nobody, true}
 		for j, other := range a.conns {
 			if other.id == c.id {
 				first = first && j >= i
 				if !other.silent {
-					most = max(most, other.off)
+					most.off, most.mute = max(most.off, other.off), most.mute && other.mute
 				}
 			}
 		}
-		if first && most != Nobody {
+		if first && most.off != Nobody {
 			a.slaves = append(a.slaves, most)
 		}
 	}
@@ -111,8 +128,8 @@ func (a *Acks) Slaves() int { return len(a.slaves) }
 // InSync is how many slaves are near enough to a log that ends at end.
 func (a *Acks) InSync(end int64) int {
 	n, gap := 0, a.Rules().MaxGap
-	for _, off := range a.slaves {
-		if end-off < gap {
+	for _, s := range a.slaves {
+		if !s.mute && end-s.off < gap {
 			n++
 		}
 	}
@@ -146,15 +163,15 @@ func (a *Acks) Covered(end int64) int64 {
 // Held is up to where n slaves have the log, Nobody when there are fewer.
 func (a *Acks) Held(n int) int64 {
 	best := int64(Nobody)
-	for _, off := range a.slaves { // the n-th largest: the largest that n reach
+	for _, s := range a.slaves { // the n-th largest: the largest that n reach
 		reach := 0
 		for _, other := range a.slaves {
-			if other >= off {
+			if other.off >= s.off {
 				reach++
 			}
 		}
 		if reach >= n {
-			best = max(best, off)
+			best = max(best, s.off)
 		}
 	}
 	return best

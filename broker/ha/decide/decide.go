@@ -43,9 +43,9 @@ type Action uint8
 
 const (
 	Refuse   Action = iota // nothing is sent: an operator decides
-	Continue               // the log goes on at its end; an empty one begins at At
+	Continue               // the log goes on at its end
 	Truncate               // what is behind At is kept aside and cut off
-	Restart                // the whole log is dropped, the next byte is At: the master had all of it, but no longer keeps it
+	Restart                // the whole log, if there is any, is dropped, the next byte is At: the master had all of it, but no longer keeps it
 )
 
 func (a Action) String() string {
@@ -91,7 +91,7 @@ func Decide(master, slave Side, same func(off int64) Sameness) Verdict {
 		return v
 	}
 	switch {
-	case slave.Max == 0 || slave.Max == slave.Min && slave.Max == master.Min:
+	case slave.Max == slave.Min && slave.Max == master.Min:
 		return Verdict{Action: Continue, At: master.Min}
 	case slave.Max == slave.Min:
 		return Verdict{Action: Restart, At: master.Min}
