@@ -19,9 +19,11 @@ import (
 	"rmqctl/broker/delay"
 	"rmqctl/broker/group"
 	"rmqctl/broker/ha"
+	"rmqctl/broker/ha/epoch"
 	"rmqctl/broker/longpoll"
 	"rmqctl/broker/offset"
 	"rmqctl/broker/processor"
+	"rmqctl/broker/role"
 	"rmqctl/broker/slavesync"
 	"rmqctl/broker/stats"
 	"rmqctl/broker/store"
@@ -63,9 +65,16 @@ type Broker struct {
 	stats     *stats.Set
 	tasks     *processor.Tasks
 
-	master *ha.Master       // nil on a slave
-	slave  *ha.Slave        // nil on a master
-	tables *slavesync.Slave // nil on a master
+	role       *role.Holder
+	roleMu     sync.Mutex // one change of role at a time; guards kept, stopTables, haListener
+	kept       kept
+	epochs     *epoch.File               // of a group without raft
+	master     atomic.Pointer[ha.Master] // nil on a slave
+	slave      atomic.Pointer[ha.Slave]  // nil on a master
+	tables     *slavesync.Slave          // copies tables while this broker is no master
+	stopTables func()                    // nil while it does not
+	haListener net.Listener              // open, and not yet served
+	haPort     atomic.Int64              // once it was open
 
 	client    *remoting.Client
 	registrar *registrar
@@ -73,12 +82,13 @@ type Broker struct {
 	send      atomic.Pointer[processor.Send] // nil before it serves
 	pools     *processor.Pools
 	servers   []*remoting.Server
-	listeners []net.Listener // main, VIP, HA
+	listeners []net.Listener // main, VIP
 	advertise netip.AddrPort
 	started   time.Time
 	stopping  atomic.Bool
 	serving   bool
 	loops     sync.WaitGroup
+	running   context.Context // ends when Close begins
 	stop      context.CancelFunc
 	closed    sync.Once
 	closeErr  error
@@ -103,7 +113,7 @@ func New(o Options) (*Broker, error) {
 		o: o, log: o.Log.With("broker", cfg.BrokerName), levels: cfg.DelayLevels(),
 		topics: &topic.Table{}, groups: &group.Configs{}, offsets: offset.New(),
 		consumers: group.NewConsumers(), producers: group.NewProducers(), polls: longpoll.New(o.Clock), stats: stats.New(cfg.BrokerClusterName),
-		tasks: &processor.Tasks{}, started: o.Clock.Now(),
+		tasks: &processor.Tasks{}, started: o.Clock.Now(), role: role.New(role.State{ID: cfg.BrokerID, Why: whyStarting}),
 	}
 	if err := b.open(cfg); err != nil {
 		return nil, err
@@ -113,6 +123,9 @@ func New(o Options) (*Broker, error) {
 
 // open refuses a foreign store before it touches anything in it.
 func (b *Broker) open(cfg *config.Config) error {
+	if cfg.EnableDLegerCommitLog {
+		return errNoGroup
+	}
 	if err := checkIdentity(b.o.FS, cfg); err != nil {
 		return err
 	}
@@ -147,25 +160,27 @@ func (b *Broker) Start(ctx context.Context) error {
 func (b *Broker) start(ctx context.Context) error {
 	cfg := b.o.Config.Load()
 	loopCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
-	b.stop = stop
+	b.running, b.stop = loopCtx, stop
 	if err := b.listen(cfg); err != nil {
-		return err
-	}
-	if err := b.store.Start(); err != nil {
 		return err
 	}
 	b.client = remoting.NewClient(remoting.ClientOptions{
 		Log: b.log, Clock: b.o.Clock, Dial: dial, OnConnClosed: func(*remoting.Conn) { b.registrar.Kick() },
 	})
 	b.registrar = &registrar{
-		config: b.o.Config, clock: b.o.Clock, log: b.log, client: b.client, topics: b.topics,
-		addr: b.Addr(), haAddr: b.haAddr(cfg), onMaster: b.masterIs, ready: b.announceReady, kick: make(chan struct{}, 1),
-		failed: map[string]bool{},
+		config: b.o.Config, clock: b.o.Clock, log: b.log, client: b.client, topics: b.topics, role: b.role,
+		addr: b.Addr(), haAddr: b.haAddr, onMaster: b.masterIs, onDeposed: b.deposed, alone: b.alone, ready: b.announceReady,
+		kick: make(chan struct{}, 1), failed: map[string]bool{},
 	}
-	b.replicate(cfg)
-	if cfg.IsMaster() {
-		b.takeOver(ctx, cfg)
-		b.delay.Start()
+	b.tables = &slavesync.Slave{
+		Client: b.client, Clock: b.o.Clock, Log: b.log, Topics: b.topics, Groups: b.groups, Offsets: b.offsets, Delay: b.delay,
+		Save: b.saveTables, Lost: b.registrar.Kick,
+	}
+	if err := b.store.Start(); err != nil {
+		return err
+	}
+	if err := b.begin(ctx, cfg); err != nil {
+		return err
 	}
 	b.serve(cfg)
 	b.watchConfig()
@@ -180,9 +195,6 @@ func (b *Broker) start(ctx context.Context) error {
 		b.persist(loopCtx, "delay offsets", func(c *config.Config) time.Duration { return c.FlushDelayOffsetInterval }, b.saveDelays)
 	})
 	b.loops.Go(func() { b.pulse(loopCtx) })
-	if b.tables != nil {
-		b.loops.Go(func() { b.tables.Run(loopCtx) })
-	}
 	return nil
 }
 
@@ -230,6 +242,8 @@ func (b *Broker) close() error {
 		b.leaveRoutes()
 	}
 	b.stopping.Store(true)
+	b.roleMu.Lock() // a change of role under way ends first, and none begins
+	defer b.roleMu.Unlock()
 	b.polls.Close()
 	b.store.Settle(b.o.Clock.After(cfg.SyncFlushTimeout))
 	b.tasks.Wait(b.o.Clock.After(cfg.SlaveTimeout + cfg.SyncFlushTimeout))
@@ -240,14 +254,15 @@ func (b *Broker) close() error {
 	for _, ln := range b.listeners {
 		_ = ln.Close()
 	}
+	if b.haListener != nil {
+		_ = b.haListener.Close()
+	}
 	if b.pools != nil {
 		b.pools.Close()
 	}
-	if b.master != nil {
-		_ = b.master.Close()
-	}
-	if b.slave != nil {
-		_ = b.slave.Close()
+	b.leaveSlaves()
+	if s := b.slave.Load(); s != nil {
+		_ = s.Close()
 	}
 	b.loops.Wait()
 	if b.client != nil {

@@ -18,18 +18,22 @@ import (
 // instead of after 120 s without a heartbeat.
 var socket = net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 4}}
 
-// listen opens the three ports before anything else, so that a port in use is found before anything has begun.
+// listen opens the ports before anything else, so that a port in use is found before anything has begun.
 func (b *Broker) listen(cfg *config.Config) error {
-	ports := []int{cfg.ListenPort, cfg.VIPPort(), cfg.HAListenPort}
-	if !cfg.IsMaster() {
-		ports = ports[:2]
-	}
-	for _, port := range ports {
-		ln, err := socket.Listen(context.Background(), "tcp", net.JoinHostPort(unbracket(cfg.BindAddress), strconv.Itoa(port)))
+	for _, port := range []int{cfg.ListenPort, cfg.VIPPort()} {
+		ln, err := b.openPort(cfg, port)
 		if err != nil {
-			return fmt.Errorf("open port %d: %w", port, err)
+			return err
 		}
 		b.listeners = append(b.listeners, ln)
+	}
+	if cfg.IsMaster() && !cfg.EnableDLegerCommitLog {
+		ln, err := b.openPort(cfg, cfg.HAListenPort)
+		if err != nil {
+			return err
+		}
+		b.haListener = ln
+		b.haPort.Store(int64(portOf(ln)))
 	}
 	ip, err := advertised(cfg)
 	if err != nil {
@@ -54,16 +58,18 @@ func (b *Broker) VIPAddr() string {
 	return netip.AddrPortFrom(b.advertise.Addr(), uint16(portOf(b.listeners[1]))).String()
 }
 func (b *Broker) HAAddr() string {
-	if len(b.listeners) < 3 {
+	if b.master.Load() == nil {
 		return ""
 	}
-	return b.haAddr(b.o.Config.Load())
+	return b.haAddr()
 }
 
-func (b *Broker) haAddr(cfg *config.Config) string {
+// haAddr is where slaves find this broker, once it is master.
+func (b *Broker) haAddr() string {
+	cfg := b.o.Config.Load()
 	port := cfg.HAListenPort
-	if len(b.listeners) > 2 {
-		port = portOf(b.listeners[2])
+	if at := int(b.haPort.Load()); at != 0 {
+		port = at
 	}
 	host := unbracket(cfg.BrokerIP2)
 	if host == "" {

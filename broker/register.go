@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"rmqctl/broker/config"
+	"rmqctl/broker/role"
 	"rmqctl/broker/topic"
 	"rmqctl/internal/clock"
 	"rmqctl/internal/conf"
@@ -27,17 +28,21 @@ type registrar struct {
 	log    *slog.Logger
 	client *remoting.Client
 	topics *topic.Table
-	addr   string // what clients are told
-	haAddr string // what slaves are told
+	role   *role.Holder
+	addr   string        // what clients are told
+	haAddr func() string // what slaves are told
 
-	onMaster func(addr, haAddr string) // what a slave learns
-	ready    func()                    // called once, after the first round that some name server took
+	onMaster  func(addr, haAddr string) // what a slave learns
+	onDeposed func(addr string)         // a name server holds another for the master
+	alone     func() bool               // a slave that does not reach a master
+	ready     func()                    // called once, after the first round that some name server took
 
 	kick    chan struct{}
-	stopped sync.WaitGroup // the loop of run
+	stopped sync.WaitGroup // the loop of run, and what RoleChanged began
 
-	mu     sync.Mutex // guards failed
+	mu     sync.Mutex // guards failed, turns
 	failed map[string]bool
+	turns  map[string]*sync.Mutex // by name server: one registration at a time
 	once   sync.Once
 
 	amu        sync.Mutex    // guards open and announcing
@@ -58,7 +63,7 @@ const (
 func (r *registrar) run(ctx context.Context) {
 	for {
 		pause := min(max(r.config.Load().RegisterNameServerPeriod, minPeriod), maxPeriod)
-		if !r.all(ctx) {
+		if !r.all(ctx, false) || r.alone() { // the answer names the master
 			pause = retryPause
 		}
 		select {
@@ -78,23 +83,58 @@ func (r *registrar) Kick() {
 	}
 }
 
-// all registers everything everywhere and reports whether every name server took it.
-func (r *registrar) all(ctx context.Context) bool {
+// RoleChanged tells all name servers at once, also while the loop waits for one that is dead.
+func (r *registrar) RoleChanged(ctx context.Context) {
+	r.stopped.Go(func() {
+		if !r.all(ctx, true) {
+			r.Kick()
+		}
+	})
+}
+
+// version is that of the topics, with what a name server compares when two claim one place. A master that was never
+// promoted has none, as in RocketMQ without a controller.
+func (r *registrar) version(st *role.State) protocol.DataVersion {
+	v := r.topics.Version()
+	state := st.Epoch
+	if state == 1 && !r.config.Load().EnableDLegerCommitLog {
+		state = 0
+	}
+	return protocol.DataVersion{Counter: v.Counter, Timestamp: v.Timestamp, StateVersion: state}
+}
+
+// turn is the lock under which a name server is told: what is older must not come after what is newer.
+func (r *registrar) turn(ns string) *sync.Mutex {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.turns[ns] == nil {
+		if r.turns == nil {
+			r.turns = map[string]*sync.Mutex{}
+		}
+		r.turns[ns] = &sync.Mutex{}
+	}
+	return r.turns[ns]
+}
+
+// all registers everything everywhere and reports whether every name server took it. Without force, name servers may be
+// asked first whether they know it already.
+func (r *registrar) all(ctx context.Context, force bool) bool {
 	cfg := r.config.Load()
 	servers := cfg.NameServers()
 	if len(servers) == 0 {
 		r.once.Do(r.ready)
 		return true
 	}
-	rows, version := r.topics.All()
-	v := protocol.DataVersion{Counter: version.Counter, Timestamp: version.Timestamp}
+	st := r.role.Load()
+	v := r.version(st) // not newer than the rows
+	rows, _ := r.topics.All()
 	known := 0
-	if !cfg.ForceRegister {
+	if !cfg.ForceRegister && !force {
 		all := len(servers)
-		servers = r.outdated(ctx, cfg, servers, v)
+		servers = r.outdated(ctx, cfg, servers, v, st)
 		known = all - len(servers)
 	}
-	taken := known + r.send(ctx, cfg, servers, rows, v)
+	taken := known + r.send(ctx, cfg, servers, rows, v, st)
 	if taken > 0 {
 		r.once.Do(r.ready)
 	}
@@ -102,7 +142,7 @@ func (r *registrar) all(ctx context.Context) bool {
 }
 
 // outdated are the name servers that do not have this version of the topics. Asking keeps a broker alive there too.
-func (r *registrar) outdated(ctx context.Context, cfg *config.Config, servers []string, v protocol.DataVersion) (out []string) {
+func (r *registrar) outdated(ctx context.Context, cfg *config.Config, servers []string, v protocol.DataVersion, st *role.State) (out []string) {
 	ctx, cancel := context.WithTimeout(ctx, cfg.RegisterBrokerTimeout)
 	defer cancel()
 	var mu sync.Mutex // guards out
@@ -110,7 +150,7 @@ func (r *registrar) outdated(ctx context.Context, cfg *config.Config, servers []
 	for _, ns := range servers {
 		asked.Go(func() {
 			resp, _, err := remoting.Do(ctx, r.client, ns, protocol.QueryDataVersion, &protocol.QueryDataVersionRequest{
-				BrokerName: cfg.BrokerName, BrokerAddr: r.addr, ClusterName: cfg.BrokerClusterName, BrokerID: cfg.BrokerID,
+				BrokerName: cfg.BrokerName, BrokerAddr: r.addr, ClusterName: cfg.BrokerClusterName, BrokerID: st.ID,
 			}, protocol.Marshal(&v))
 			if err == nil && !resp.Changed {
 				return
@@ -175,8 +215,8 @@ func (r *registrar) announce(a *announcement) {
 	defer close(a.done)
 	cfg := r.config.Load()
 	servers := cfg.NameServers()
-	version := r.topics.Version()
-	taken := r.send(context.Background(), cfg, servers, a.rows, protocol.DataVersion{Counter: version.Counter, Timestamp: version.Timestamp})
+	st := r.role.Load()
+	taken := r.send(context.Background(), cfg, servers, a.rows, r.version(st), st)
 	if taken < len(servers) {
 		r.topics.Touch(r.clock.Now())
 		r.Kick()
@@ -184,14 +224,14 @@ func (r *registrar) announce(a *announcement) {
 }
 
 // send registers the given topics at all name servers at the same time.
-func (r *registrar) send(ctx context.Context, cfg *config.Config, servers []string, rows map[string]*protocol.TopicConfig, v protocol.DataVersion) (taken int) {
+func (r *registrar) send(ctx context.Context, cfg *config.Config, servers []string, rows map[string]*protocol.TopicConfig, v protocol.DataVersion, st *role.State) (taken int) {
 	body, err := (&protocol.RegisterBrokerBody{TopicConfigs: protocol.TopicConfigTable{DataVersion: v, Topics: allowed(cfg, rows)}}).Encode(cfg.CompressedRegister)
 	if err != nil {
 		r.log.Error("encode registration", "err", err)
 		return 0
 	}
 	req := &protocol.RegisterBrokerRequest{
-		BrokerName: cfg.BrokerName, BrokerAddr: r.addr, ClusterName: cfg.BrokerClusterName, HAServerAddr: r.haAddr, BrokerID: cfg.BrokerID,
+		BrokerName: cfg.BrokerName, BrokerAddr: r.addr, ClusterName: cfg.BrokerClusterName, HAServerAddr: r.haAddr(), BrokerID: st.ID,
 		Compressed: cfg.CompressedRegister, BodyCRC32: protocol.BodyCRC(body),
 	}
 	ctx, cancel := context.WithTimeout(ctx, cfg.RegisterBrokerTimeout)
@@ -200,13 +240,24 @@ func (r *registrar) send(ctx context.Context, cfg *config.Config, servers []stri
 	var sent sync.WaitGroup
 	for _, ns := range servers {
 		sent.Go(func() {
+			turn := r.turn(ns)
+			turn.Lock()
+			if r.role.Load() != st { // RoleChanged tells what is true now
+				turn.Unlock()
+				return
+			}
 			resp, _, err := remoting.Do(ctx, r.client, ns, protocol.RegisterBroker, req, body)
+			turn.Unlock()
 			r.note(ctx, ns, err)
 			if err != nil {
 				return
 			}
-			if cfg.BrokerID != 0 && resp.MasterAddr != "" {
+			switch {
+			case resp.MasterAddr == "" || resp.MasterAddr == r.addr:
+			case st.ID != 0:
 				r.onMaster(resp.MasterAddr, resp.HAServerAddr)
+			default:
+				go r.onDeposed(resp.MasterAddr)
 			}
 			mu.Lock()
 			taken++
@@ -255,7 +306,7 @@ func (r *registrar) unregister(ctx context.Context) {
 	for _, ns := range cfg.NameServers() {
 		sent.Go(func() {
 			_, _, err := remoting.Do(ctx, r.client, ns, protocol.UnregisterBroker, &protocol.UnregisterBrokerRequest{
-				BrokerName: cfg.BrokerName, BrokerAddr: r.addr, ClusterName: cfg.BrokerClusterName, BrokerID: cfg.BrokerID,
+				BrokerName: cfg.BrokerName, BrokerAddr: r.addr, ClusterName: cfg.BrokerClusterName, BrokerID: r.role.Load().ID,
 			})
 			if err != nil {
 				r.log.Warn("unregister at name server", "remote", ns, "err", err)

@@ -27,19 +27,16 @@ func (b *Broker) serve(cfg *config.Config) {
 }
 
 func (b *Broker) processors(cfg *config.Config) *processor.Processors {
-	o, isSlave := b.o, func() bool { return !b.o.Config.Load().IsMaster() }
+	o := b.o
 	maker := &processor.Maker{
 		Config: o.Config, Clock: o.Clock, Log: b.log, Topics: b.topics, Groups: b.groups,
 		SaveTopics: func() error { return b.topics.Commit(o.FS, b.file("topics.json"), o.Clock.Now()) },
 		SaveGroups: func() error { return b.groups.Commit(o.FS, b.file("subscriptionGroup.json"), o.Clock.Now()) },
-		Announce:   b.registrar.Announce, Slave: isSlave,
+		Announce:   b.registrar.Announce, Role: b.role,
 	}
 	send := &processor.Send{
 		Config: o.Config, Clock: o.Clock, Store: b.store, Maker: maker, Stats: b.stats, Levels: b.levels, Host: b.advertise,
-		Stopping: b.stopping.Load, Tasks: b.tasks,
-	}
-	if b.master != nil {
-		send.Replicas = b.master
+		Stopping: b.stopping.Load, Tasks: b.tasks, Role: b.role, Replicas: replicas{b},
 	}
 	b.send.Store(send)
 	b.pools = processor.NewPools(cfg)
@@ -71,7 +68,10 @@ func (b *Broker) processors(cfg *config.Config) *processor.Processors {
 		Relay: &processor.Relay{Config: o.Config, Store: b.store, Topics: b.topics, Consumers: b.consumers, Offsets: b.offsets},
 		Broker: &processor.BrokerAdmin{
 			Config: o.Config, ConfigFile: o.ConfigFile, FS: o.FS, Clock: o.Clock, Log: b.log, Store: b.store, Stats: b.stats,
-			Delay: b.delay, Master: b.master, Slave: b.slave, Pools: b.pools, Started: b.started, Register: b.reregister,
+			Delay: b.delay, Master: b.master.Load, Slave: b.slave.Load, Pools: b.pools, Started: b.started, Register: b.reregister, Group: b.roleLines,
+		},
+		Replication: &processor.ReplicationAdmin{
+			Log: b.log, State: b.replicationState, Role: b.ChangeRole, Transfer: b.TransferLeadership, Member: b.ChangeMember,
 		},
 		Pools: b.pools,
 	}

@@ -45,7 +45,7 @@ func (b *Broker) dispatched(d store.Dispatch) {
 	if d.Topic == message.ScheduleTopic {
 		b.delay.Arrived(d.Queue)
 	}
-	if b.tables != nil {
+	if !b.role.Takes() && b.tables != nil {
 		b.tables.Arrived(d.Topic, d.Queue)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"rmqctl/broker/config"
+	"rmqctl/broker/ha/epoch"
 	"rmqctl/broker/topic"
 )
 
@@ -32,14 +33,14 @@ func (b *Broker) load(cfg *config.Config) error {
 			return err
 		}
 	}
-	if !cfg.IsMaster() {
-		b.offsets.Track()
+	if cfg.EnableDLegerCommitLog {
 		return nil
 	}
-	b.setBack()
-	b.topics.AddSystem(b.names(cfg), b.o.Clock.Now())
-	b.groups.AddSystem(b.o.Clock.Now())
-	return b.saveTables()
+	var err error
+	if b.epochs, err = epoch.Open(b.o.FS, cfg.StorePathRootDir); err != nil {
+		return err
+	}
+	return b.loadKept()
 }
 
 func (b *Broker) names(cfg *config.Config) topic.Names {

@@ -139,11 +139,21 @@ type Config struct {
 	HASlaveFallbehindMax    int64
 	SlaveTimeout            time.Duration
 
-	// Raft groups: declared, checked, and refused while they are not served.
+	// How many copies an acknowledgement means, and how fast a slave is filled.
+	InSyncReplicas            int
+	MinInSyncReplicas         int
+	AllAckInSyncStateSet      bool
+	EnableAutoInSyncReplicas  bool
+	HAFlowControlEnable       bool
+	MaxHATransferByteInSecond int64
+
+	// Raft groups.
 	EnableDLegerCommitLog bool
 	DLegerGroup           string
 	DLegerPeers           string
 	DLegerSelfID          string
+	PreferredLeaderID     string
+	RaftJoin              bool
 }
 
 // Load makes a configuration of layers of settings: a later layer wins. Callers put Surroundings first, the file

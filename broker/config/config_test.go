@@ -48,6 +48,7 @@ var differences = map[string]string{
 	"sendMessageThreadPoolNums": "depends on the machine",
 	"pullMessageThreadPoolNums": "depends on the machine",
 	"slaveReadEnable":           "a slave serves reads by default",
+	"inSyncReplicas":            "SYNC_MASTER waits for one slave unless told otherwise, as in 4.9",
 }
 
 func TestEveryKeyOfRocketMQHasARowWithItsDefault(t *testing.T) {
@@ -199,6 +200,7 @@ func TestRocketMQsOwnExamplesLoadWithoutAWord(t *testing.T) {
 
 func TestWhatDoesNotGoTogether(t *testing.T) {
 	const slave = "brokerRole=SLAVE\nbrokerId=1\n"
+	const raft, peers = "enableDLegerCommitLog=true\ndLegerGroup=g\n", "dLegerPeers=n0-10.0.0.1:40911;n1-10.0.0.2:40911;n2-10.0.0.3:40911\n"
 	tests := []struct {
 		name, text string
 		fatal      bool
@@ -225,7 +227,18 @@ func TestWhatDoesNotGoTogether(t *testing.T) {
 		{"message larger than a file", "mapedFileSizeCommitLog=1048576", false, "does not fit into a commit log file of 1048576"},
 		{"nothing is kept", "fileReservedTime=0", false, "every full file is deleted at 04 o'clock"},
 		{"forced cleaning comes too late", "diskSpaceCleanForciblyRatio=95", false, "messages are refused before space is made"},
-		{"raft", "enableDLegerCommitLog=true", true, "raft groups are not served"},
+		{"a raft group without a name", "enableDLegerCommitLog=true\n" + peers + "dLegerSelfId=n0", true, "dLegerGroup: is empty"},
+		{"a raft group without members", raft + "dLegerSelfId=n0", true, "dLegerPeers: is empty"},
+		{"a member that is none", raft + peers + "dLegerSelfId=n7", true, `dLegerSelfId: "n7" is none of dLegerPeers "n0-10.0.0.1:40911;`},
+		{"a member without an id", raft + peers, true, "dLegerSelfId: is empty: want this broker's id"},
+		{"a member's id", raft + "dLegerSelfId=x0\ndLegerPeers=x0-10.0.0.1:40911", true, `"x0" is not the id of a member: n0, n1, n2 and so on`},
+		{"a member's address", raft + "dLegerSelfId=n0\ndLegerPeers=n0-10.0.0.1", true, `"10.0.0.1" is not host:port`},
+		{"two members at one address", raft + "dLegerSelfId=n0\ndLegerPeers=n0-10.0.0.1:40911;n1-10.0.0.1:40911", true, `10.0.0.1:40911 is "n0-10.0.0.1:40911" already`},
+		{"a raft group of two", raft + "dLegerSelfId=n0\ndLegerPeers=n0-10.0.0.1:40911;n1-10.0.0.2:40911", false, "2 members: a group without a third takes no message once one of them is down"},
+		{"a leader who is no member", raft + peers + "dLegerSelfId=n0\npreferredLeaderId=n1;n4", true, `preferredLeaderId: "n4" is none of`},
+		{"a role in a raft group", raft + peers + "dLegerSelfId=n0\nbrokerRole=SLAVE", false, "brokerRole: SLAVE is not used: a raft group elects its leader"},
+		{"an id in a raft group", raft + peers + "dLegerSelfId=n1\nbrokerId=3", false, "brokerId: 3 is not used: the leader of a raft group has the id 0, and n1 has 2 while it follows"},
+		{"a raft port that is taken", raft + peers + "dLegerSelfId=n0\nlistenPort=40911", true, "port 40911 of n0 is listenPort as well"},
 		{"access control", "aclEnable=true", true, `broker.properties:1: aclEnable: only "false" is served: access control is not served`},
 		{"hour", "deleteWhen=4;24", true, `"24" is not an hour of the day`},
 		{"delay level", "messageDelayLevel=1s 5x", true, `"5x" is not a delay`},
@@ -286,10 +299,11 @@ func TestSizesAndTimesInTheirUnits(t *testing.T) {
 
 // A row whose field nobody reads would be a key that is accepted without effect.
 func TestEveryFieldIsReadByTheBroker(t *testing.T) {
-	read := map[string]bool{"DLegerGroup": true, "DLegerPeers": true, "DLegerSelfID": true, "EnableDLegerCommitLog": true} // refused in finish.go
+	read := map[string]bool{}
 	for method, fields := range map[string][]string{
 		"VIPPort": {"ListenPort"}, "NameServers": {"NamesrvAddr"}, "DeleteHours": {"DeleteWhen"}, "DelayLevels": {"MessageDelayLevel"},
-		"ConsumeQueueFileSize": {"MappedFileSizeConsumeQueue"}, "ConfigDir": {"StorePathRootDir"}, "IsMaster": {"BrokerRole"},
+		"ConsumeQueueFileSize": {"MappedFileSizeConsumeQueue"}, "ConfigDir": {"StorePathRootDir"}, "IsMaster": {"BrokerRole"}, "Peers": {"DLegerPeers"},
+		"Self": {"DLegerSelfID"}, "PreferredLeaders": {"PreferredLeaderID"},
 	} {
 		if selected(t, "..")[method] {
 			for _, f := range fields {

@@ -40,6 +40,12 @@ func (c *Config) checkIdentity(f *findings) {
 	if c.BrokerName == "" {
 		f.fatal("brokerName", "is empty")
 	}
+	if c.EnableDLegerCommitLog {
+		if len(c.NameServers()) == 0 {
+			f.warn("namesrvAddr", "is empty: no client will find this broker")
+		}
+		return
+	}
 	if c.IsMaster() && c.BrokerID != 0 {
 		f.warn("brokerId", "a broker with the role %s has the id 0; %d is not used", c.BrokerRole, c.BrokerID)
 		c.BrokerID = 0
@@ -140,12 +146,6 @@ func (c *Config) checkSizes(f *findings) {
 	}
 	if c.DiskSpaceCleanForciblyRatio > c.DiskSpaceWarningLevelRatio {
 		f.warn("diskSpaceCleanForciblyRatio", "%d is above diskSpaceWarningLevelRatio %d: messages are refused before space is made", c.DiskSpaceCleanForciblyRatio, c.DiskSpaceWarningLevelRatio)
-	}
-}
-
-func (c *Config) checkRaft(f *findings) {
-	if c.EnableDLegerCommitLog {
-		f.fatal("enableDLegerCommitLog", "raft groups are not served: use brokerRole SYNC_MASTER with a slave (group %q, peers %q, self %q)", c.DLegerGroup, c.DLegerPeers, c.DLegerSelfID)
 	}
 }
 

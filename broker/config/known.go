@@ -70,17 +70,17 @@ func known() conf.Set {
 			combineCQPreferCQType=default configManagerVersion=v1 enableRocksDBLog=false memTableFlushIntervalMs=3600000
 			realTimePersistRocksDBConfig=true rocksdbCQDoubleWriteEnable=false rocksdbCompressionType=lz4 rocksdbFlushWalFrequency=1024
 			rocksdbWalFileRollingThreshold=1073741824 statRocksDBCQIntervalSec=10`),
-		conf.Knowns("raft groups are not served", `
-			enableBatchPush=false preferredLeaderId= storePathDLedgerCommitLog=`),
+		conf.Knowns("a raft group always sends what is ready in one go", `enableBatchPush=false`),
+		conf.Knowns("a raft group's log is the commit log, in storePathCommitLog", `storePathDLedgerCommitLog=`),
 		conf.Knowns("there is no controller", `
-			allAckInSyncStateSet=false asyncLearner=false brokerElectionPriority=2147483647 brokerHeartbeatInterval=1000
+			asyncLearner=false brokerElectionPriority=2147483647 brokerHeartbeatInterval=1000
 			brokerNotActiveTimeoutMillis=10000 checkSyncStateSetPeriod=5000 controllerAddr= controllerHeartBeatTimeoutMills=10000
 			fetchControllerAddrByDnsLookup=false haMaxTimeSlaveNotCatchup=15000 sendHeartbeatTimeoutMillis=1000
 			storePathBrokerIdentity=$HOME/store/brokerIdentity storePathEpochFile=$HOME/store/epochFileCheckpoint
 			syncBrokerMetadataPeriod=5000 syncControllerMetadataPeriod=10000 syncFromLastFile=false syncMasterFlushOffsetWhenStartup=false`),
-		conf.Knowns("SYNC_MASTER waits for one slave, as RocketMQ 4.9 does", `
-			enableAutoInSyncReplicas=false haFlowControlEnable=false inSyncReplicas=1 maxChecksumRange=1073741824
-			maxHaTransferByteInSecond=104857600 maxSlaveResendLength=268435456 minInSyncReplicas=1 readUnCommitted=false totalReplicas=1`),
+		conf.Knowns("how many slaves there are shows when they connect", `totalReplicas=1`),
+		conf.Knowns("checked by ours in their handshake", `maxChecksumRange=1073741824 maxSlaveResendLength=268435456`),
+		conf.Knowns("readers see what the master has, and in a raft group what a majority has", `readUnCommitted=false`),
 		conf.Knowns("a slave does not act as master", `
 			asyncSendEnable=true cleanOfflineBrokerInterval=30000 compatibleWithOldNameSrv=true enableRemoteEscape=false
 			inBrokerContainer=false loadBalancePollNameServerInterval=30000 lockInStrictMode=false skipPreOnline=false

@@ -299,6 +299,21 @@ func (s *Service) Adopt(text []byte) error {
 	return nil
 }
 
+// Raise takes over the positions of the text that are further than ours. A master that begins does so with what the others
+// of its group know: a message that was delivered is not delivered again.
+func (s *Service) Raise(text []byte) error {
+	var w wire
+	if err := protocol.DecodeJSON(text, &w); err != nil {
+		return err
+	}
+	for level, next := range w.OffsetTable {
+		if next > s.Next(level) {
+			s.advance(level, next)
+		}
+	}
+	return nil
+}
+
 // Load takes over the positions of the file; a missing file means that nothing was delivered.
 func (s *Service) Load(fsys vfs.FS, name string) error {
 	_, err := jsonfile.Load(fsys, name, s.Adopt)

@@ -99,6 +99,13 @@ func (t *Table) Track() {
 	}
 }
 
+// Own ends Track: what is here is the truth now.
+func (t *Table) Own() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.pending = nil
+}
+
 // Follow takes over the master's table and returns the pending entries that are ahead of it, which the master must be
 // told. Everything else becomes what the master says, also where that is lower: somebody set the group back there.
 // Entries that the master does not have stay.

@@ -35,11 +35,12 @@ type BrokerAdmin struct {
 	Store      *store.Store
 	Stats      *stats.Set
 	Delay      *delay.Service
-	Master     *ha.Master // nil on a slave
-	Slave      *ha.Slave  // nil on a master
+	Master     func() *ha.Master // nil on a slave
+	Slave      func() *ha.Slave  // nil on a master
 	Pools      *Pools
 	Started    time.Time
-	Register   func() // registers at the name servers, without waiting
+	Register   func()                    // registers at the name servers, without waiting
+	Group      func(t map[string]string) // adds what the broker is in its group
 
 	mu      sync.Mutex // one change of the settings at a time; guards version
 	version protocol.DataVersion
@@ -127,17 +128,17 @@ func (p *BrokerAdmin) Clean(*remoting.Exchange, *protocol.Empty) (*protocol.Empt
 // HAStatus answers GET_BROKER_HA_STATUS of 5.x.
 func (p *BrokerAdmin) HAStatus(x *remoting.Exchange, _ *protocol.Empty) (*protocol.Empty, error) {
 	info := protocol.HARuntimeInfo{MasterCommitLogMaxOffset: p.Store.MaxPhysical(), Connections: []protocol.HAConnectionInfo{}}
-	if p.Master != nil {
+	if master := p.Master(); master != nil {
 		info.Master = true
-		for _, s := range p.Master.Status().Slaves {
+		for _, s := range master.Status().Slaves {
 			info.Connections = append(info.Connections, slaveInfo(s))
 			if s.InSync {
 				info.InSyncSlaveNums++
 			}
 		}
 	}
-	if p.Slave != nil {
-		st := p.Slave.Status()
+	if slave := p.Slave(); slave != nil {
+		st := slave.Status()
 		info.Client = &protocol.HAClientInfo{
 			Activated: st.State == ha.Following, MasterAddr: st.Master, MaxOffset: st.MaxOffset,
 			LastReadTimestamp: st.LastRead.UnixMilli(), LastWriteTimestamp: st.LastReport.UnixMilli(),
@@ -153,6 +154,7 @@ func (p *BrokerAdmin) RuntimeInfo(x *remoting.Exchange, _ *protocol.Empty) (*pro
 	p.identity(t)
 	p.counts(t)
 	p.storeNumbers(t)
+	p.Group(t)
 	for _, pool := range p.Pools.all() {
 		s := pool.pool.Stats()
 		wait := int64(0)

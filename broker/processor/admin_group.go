@@ -51,7 +51,7 @@ func (p *GroupAdmin) UpdateList(x *remoting.Exchange, _ *protocol.Empty) (*proto
 }
 
 func (p *GroupAdmin) put(groups ...*protocol.SubscriptionGroupConfig) error {
-	if !p.Config.Load().IsMaster() {
+	if !p.Maker.Role.Takes() {
 		return protocol.Errorf(protocol.SystemError, slaveGuard)
 	}
 	for _, g := range groups {
@@ -60,21 +60,26 @@ func (p *GroupAdmin) put(groups ...*protocol.SubscriptionGroupConfig) error {
 		}
 	}
 	for _, g := range groups {
-		p.Maker.Groups.Put(g.GroupName, g, p.Clock.Now())
+		if err := p.Maker.PutGroup(g); err != nil {
+			return err
+		}
 	}
 	return p.Maker.SaveGroups()
 }
 
 // Delete answers DELETE_SUBSCRIPTIONGROUP. The offsets stay unless the operator, of whichever version, says otherwise.
 func (p *GroupAdmin) Delete(_ *remoting.Exchange, q *protocol.DeleteGroupRequest) (*protocol.Empty, error) {
-	if !p.Config.Load().IsMaster() {
+	if !p.Maker.Role.Takes() {
 		return nil, protocol.Errorf(protocol.SystemError, slaveGuard)
 	}
-	p.Maker.Groups.Delete(q.GroupName, p.Clock.Now())
-	if q.RemoveOffset || q.CleanOffset {
+	forget := q.RemoveOffset || q.CleanOffset
+	if err := p.Maker.DeleteGroup(q.GroupName, forget); err != nil {
+		return nil, err
+	}
+	if forget {
 		p.Offsets.Forget(func(k offset.Key) bool { return k.Group == q.GroupName })
 	}
-	return nil, p.Maker.SaveGroups()
+	return nil, nil
 }
 
 // All answers GET_ALL_SUBSCRIPTIONGROUP_CONFIG, asked by slaves every 10 s and by tools.

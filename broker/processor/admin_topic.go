@@ -34,7 +34,7 @@ type TopicAdmin struct {
 const slaveGuard = "Can't modify topic or subscription group from slave broker, please execute it from master broker."
 
 func (p *TopicAdmin) mayChange(name string) error {
-	if !p.Config.Load().IsMaster() {
+	if !p.Maker.Role.Takes() {
 		return protocol.Errorf(protocol.SystemError, slaveGuard)
 	}
 	if why := topic.CheckName(name); why != "" {
@@ -91,11 +91,13 @@ func (p *TopicAdmin) Delete(_ *remoting.Exchange, q *protocol.TopicRequest) (*pr
 	if err := p.mayChange(q.Topic); err != nil {
 		return nil, err
 	}
-	p.Topics.Delete(q.Topic, p.Clock.Now())
-	if err := p.Maker.SaveTopics(); err != nil {
+	if err := p.Maker.DeleteTopic(q.Topic); err != nil {
 		return nil, err
 	}
 	p.Stats.Forget(q.Topic)
+	if p.Store.Gated() { // every member has deleted them when it made the change
+		return nil, nil
+	}
 	return nil, p.Store.DeleteTopic(q.Topic)
 }
 

@@ -27,8 +27,8 @@ func (p *Send) Back(x *remoting.Exchange, q *protocol.ConsumerSendMsgBackRequest
 		return nil, protocol.Errorf(protocol.SubscriptionGroupNotExist, "subscription group not exist, %s%s", q.Group, seeURL)
 	case int32(cfg.BrokerPermission)&protocol.PermWrite == 0:
 		return nil, protocol.Errorf(protocol.NoPermission, "the broker[%s] sending message is forbidden", p.Host.Addr())
-	case !cfg.IsMaster():
-		return nil, unavailable("this broker is a slave and takes no messages")
+	case !p.Role.Takes():
+		return nil, unavailable(p.Role.Load().Why)
 	case g.RetryQueueNums <= 0:
 		return nil, nil
 	}
@@ -38,7 +38,7 @@ func (p *Send) Back(x *remoting.Exchange, q *protocol.ConsumerSendMsgBackRequest
 	}
 	r, err := p.Store.Append(m)
 	if err != nil || r.Status != store.PutOK && r.Status != store.FlushDiskTimeout {
-		return nil, protocol.Errorf(protocol.SystemError, "%v", orStatus(err, r.Status))
+		return nil, putError(cfg, p.Store, r.Status, err)
 	}
 	p.Stats.SendBack(q.OriginTopic, q.Group).Add(1, int64(r.Size))
 	p.Stats.Topic(m.Topic).Add(1, int64(r.Size))
@@ -94,11 +94,4 @@ func (p *Send) backCopy(cfg *config.Config, version int32, q *protocol.ConsumerS
 		return delay.Hide(&m, level, p.Levels), nil
 	}
 	return &m, nil
-}
-
-func orStatus(err error, s store.Status) any {
-	if err != nil {
-		return err
-	}
-	return s
 }

@@ -52,7 +52,7 @@ func (p *Clients) HeartBeat(x *remoting.Exchange, _ *protocol.Empty) (*protocol.
 
 func (p *Clients) consumer(me group.Client, d *protocol.ConsumerData) error {
 	g := p.Maker.Group(d.GroupName)
-	if g != nil && p.Config.Load().IsMaster() {
+	if g != nil && p.Maker.Role.Takes() {
 		if _, err := p.Maker.RetryTopic(g, unitSubFlag(d.UnitMode)); err != nil {
 			return err
 		}

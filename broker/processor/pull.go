@@ -260,7 +260,7 @@ func (p *Pull) get(cfg *config.Config, r *pull, cached bool) error {
 
 // commit takes over the offset that rides on a pull. A slave does not: the client tells its master.
 func (p *Pull) commit(cfg *config.Config, r *pull) {
-	if r.SysFlag&protocol.PullCommitOffset != 0 && cfg.IsMaster() && r.CommitOffset >= 0 {
+	if r.SysFlag&protocol.PullCommitOffset != 0 && p.Maker.Role.Takes() && r.CommitOffset >= 0 {
 		p.Offsets.Commit(r.ConsumerGroup, r.Topic, r.QueueID, r.CommitOffset)
 	}
 }
@@ -268,7 +268,7 @@ func (p *Pull) commit(cfg *config.Config, r *pull) {
 // status turns what the store found into a response code, and corrects the next offset on a slave.
 func (p *Pull) status(cfg *config.Config, r *pull) int32 {
 	status := pullStatus(r.got.Status, r.QueueOffset)
-	if cfg.IsMaster() {
+	if p.Maker.Role.Takes() {
 		return status
 	}
 	if !cfg.SlaveReadEnable {

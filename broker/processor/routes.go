@@ -22,6 +22,7 @@ type Processors struct {
 	OffsetAdmin *OffsetAdmin
 	Relay       *Relay
 	Broker      *BrokerAdmin
+	Replication *ReplicationAdmin
 	Pools       *Pools
 }
 
@@ -140,5 +141,10 @@ func (p *Processors) VIPRoutes() []remoting.Route {
 		remoting.On(protocol.CleanExpiredConsumeQueue, p.Broker.Clean, admin),
 		remoting.On(protocol.DeleteExpiredCommitLog, p.Broker.Clean, admin),
 		remoting.On(protocol.GetBrokerHAStatus, p.Broker.HAStatus, admin),
+
+		remoting.On(protocol.GetReplicationState, p.Replication.Get, remoting.Fast),
+		remoting.On(protocol.TransferLeadership, p.Replication.TransferLeadership, admin),
+		remoting.On(protocol.ChangeRaftMember, p.Replication.ChangeMember, admin),
+		remoting.On(protocol.ChangeBrokerRole, p.Replication.ChangeRole, admin),
 	}
 }

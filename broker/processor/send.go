@@ -3,6 +3,7 @@
 package processor
 
 import (
+	"errors"
 	"math/rand/v2"
 	"net/netip"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"rmqctl/broker/config"
 	"rmqctl/broker/delay"
 	"rmqctl/broker/ha"
+	"rmqctl/broker/role"
 	"rmqctl/broker/stats"
 	"rmqctl/broker/store"
 	"rmqctl/broker/topic"
@@ -35,7 +37,8 @@ type Send struct {
 	Store    *store.Store
 	Maker    *Maker
 	Stats    *stats.Set
-	Replicas Replicator // nil unless the broker is a SYNC_MASTER
+	Role     *role.Holder
+	Replicas Replicator // of a master that waits for slaves
 	Levels   delay.Levels
 	Host     netip.AddrPort // what clients call this broker; part of every message's offset id
 	Stopping func() bool
@@ -126,8 +129,8 @@ func (p *Send) check(cfg *config.Config, d *delivery, knownTopic bool) error {
 	if p.Stopping() {
 		return unavailable("this broker is stopping")
 	}
-	if !cfg.IsMaster() {
-		return unavailable("this broker is a slave and takes no messages")
+	if st := p.Role.Load(); !st.Takes() {
+		return unavailable(st.Why)
 	}
 	if !knownTopic {
 		if why := checkTopic(d.Topic); why != nil {
@@ -202,7 +205,7 @@ func (p *Send) pickQueue(d *delivery, c *protocol.TopicConfig) error {
 
 // awaitSlave calls done when a slave has everything before next, or has not had it in time. Without SYNC_MASTER that is now.
 func (p *Send) awaitSlave(cfg *config.Config, next int64, done func()) {
-	if p.Replicas == nil || cfg.BrokerRole != config.SyncMaster {
+	if !p.Role.Load().Sync {
 		done()
 		return
 	}
@@ -221,8 +224,13 @@ func putError(cfg *config.Config, st *store.Store, status store.Status, err erro
 	case store.MessageIllegal, store.PropertiesSizeExceeded:
 		return illegal(cfg)
 	case store.ServiceNotAvailable:
+		if errors.Is(err, store.ErrNotCommitted) || st.Gated() && errors.Is(err, store.ErrClosed) { // it may be stored all the same
+			return protocol.Errorf(protocol.SystemError, "%v", err)
+		}
 		why := "it is not writeable"
-		if err := st.Writable(); err != nil {
+		if failed := st.Writable(); failed != nil {
+			why = failed.Error()
+		} else if err != nil {
 			why = err.Error()
 		}
 		return unavailable(why)

@@ -106,7 +106,7 @@ func (p *Send) stage(b *burst, cfg *config.Config, d *delivery, c *protocol.Topi
 	if b.counter == nil || b.topic != d.Topic {
 		b.topic, b.config, b.counter = d.Topic, c, p.Stats.Topic(d.Topic)
 	}
-	w.p, w.counter, w.slave = p, b.counter, s.wait && p.Replicas != nil && cfg.BrokerRole == config.SyncMaster
+	w.p, w.counter, w.slave = p, b.counter, s.wait && p.Role.Load().Sync
 	resp := w.resp
 	resp.QueueID, resp.Region, resp.TraceOn = d.QueueID, cfg.RegionID, boolText(cfg.TraceOn)
 	var status store.Status

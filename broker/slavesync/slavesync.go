@@ -159,7 +159,7 @@ func (s *Slave) between(ctx context.Context, pause time.Duration) bool {
 			continue // the master is away, or the table is too large to be asked for all the time
 		}
 		short, cancel := context.WithTimeout(ctx, timeout)
-		err := s.offsets(short, addr)
+		err := errors.Join(s.offsets(short, addr), s.delays(short, addr))
 		cancel()
 		if err != nil {
 			return ctx.Err() == nil // the round finds out what is the matter, and says it
@@ -250,29 +250,35 @@ func missing(err error) error {
 	return err
 }
 
-// Returning lets a master that starts take over what its slaves know further than itself. Slaves are found through the
-// name servers; those that do not answer in time are left out, they will tell by themselves.
+// Returning lets a broker that becomes master take over what the others of its group know further than itself. They are
+// found through the name servers; those that do not answer in time are left out, they will tell by themselves.
 type Returning struct {
 	Client      *remoting.Client
 	Log         *slog.Logger
 	NameServers []string
 	Cluster     string
 	Broker      string
+	Self        string   // our own address: nobody else's, whatever a name server says
+	More        []string // addresses known otherwise
 	Offsets     *offset.Table
+	Delay       interface{ Raise(text []byte) error } // takes over positions that are further
 }
 
-// Raise asks all slaves at once and returns how many offsets went up.
+// Raise asks all of them at once and returns how many offsets went up.
 func (r *Returning) Raise(ctx context.Context) (raised int) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	var asked sync.WaitGroup
 	var mu sync.Mutex // guards raised
-	for _, addr := range r.slaves(ctx) {
+	for _, addr := range r.others(ctx) {
 		asked.Go(func() {
 			table, err := fetchOffsets(ctx, r.Client, addr)
 			if err != nil {
-				r.Log.Warn("ask slave for offsets", "remote", addr, "err", err)
+				r.Log.Warn("ask for offsets", "remote", addr, "err", err)
 				return
+			}
+			if err := r.delays(ctx, addr); err != nil {
+				r.Log.Warn("ask for delayed messages that were delivered", "remote", addr, "err", err)
 			}
 			n := 0
 			for key, queues := range table {
@@ -291,9 +297,20 @@ func (r *Returning) Raise(ctx context.Context) (raised int) {
 	return raised
 }
 
-// slaves are the addresses under our name with an id above 0, from whichever name server answers.
-func (r *Returning) slaves(ctx context.Context) []string {
+func (r *Returning) delays(ctx context.Context, addr string) error {
+	_, body, err := remoting.Do(ctx, r.Client, addr, protocol.GetAllDelayOffset, nil)
+	if err != nil {
+		return missing(err)
+	}
+	return r.Delay.Raise(body)
+}
+
+// others are the addresses under our name, from whichever name server answers.
+func (r *Returning) others(ctx context.Context) []string {
 	found := map[string]bool{}
+	for _, addr := range r.More {
+		found[addr] = true
+	}
 	var mu sync.Mutex // guards found
 	var asked sync.WaitGroup
 	for _, ns := range r.NameServers {
@@ -313,13 +330,12 @@ func (r *Returning) slaves(ctx context.Context) []string {
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			for id, addr := range b.BrokerAddrs {
-				if id > 0 {
-					found[addr] = true
-				}
+			for _, addr := range b.BrokerAddrs {
+				found[addr] = true
 			}
 		})
 	}
 	asked.Wait()
+	delete(found, r.Self)
 	return slices.Sorted(maps.Keys(found))
 }

@@ -32,6 +32,8 @@ type ReplicationState struct {
 	Self       string              `json:"self"`  // n0, or the broker id the properties file gives
 	Role       string              `json:"role"`
 	Epoch      int64               `json:"epoch"`      // raft term, or the epoch of a master
+	BrokerID   int64               `json:"brokerId"`   // under which it is registered now; 0 is leader or master
+	SyncMaster bool                `json:"syncMaster"` // a master answers when a slave has the message, too
 	Leader     string              `json:"leader"`     // leader or master as a member id; "" while it is unknown
 	LeaderAddr string              `json:"leaderAddr"` // where clients reach it; "" while it is unknown
 	Committed  int64               `json:"committed"`  // what readers may see ends here
@@ -78,7 +80,9 @@ type ChangeRaftMemberRequest struct {
 type ChangeBrokerRoleRequest struct {
 	Role         string `rmq:"role,must"` // RoleMaster, RoleSlave or RoleFenced
 	Epoch        int64  `rmq:"epoch"`     // of the change: lower ones than the broker's are refused; 0 is the next one
-	MasterHAAddr string `rmq:"masterHAAddr,opt"`
+	MasterHAAddr string `rmq:"masterHAAddr,opt"` // of RoleSlave: whom it follows; "" is what name servers say
 	MasterAddr   string `rmq:"masterAddr,opt"`
-	Force        bool   `rmq:"force"` // become master although the old one cannot be asked
+	BrokerID     int64  `rmq:"brokerId"` // of RoleSlave: its id from now on; 0 is the one of its properties file, or of the slave that was promoted
+	Sync         bool   `rmq:"sync"`     // of RoleMaster: answer when a slave has the message, too
+	Force        bool   `rmq:"force"`    // of RoleMaster: although the old one cannot be asked
 }
