@@ -99,10 +99,12 @@ func Decide(master, slave Side, same func(off int64) Sameness) Verdict {
 		return refuse("this master's log is empty and the slave's ends at %d: if the master's disk was lost, promote the slave; to copy this master, empty the slave's store", slave.Max)
 	}
 	top, sure, ok, below := epoch.Common(master.Epochs, master.Max, slave.Epochs, slave.Max)
-	if !ok {
+	if !ok || slave.Epochs.Cut(slave.Max).Last().Life == 0 { // the list does not say whose its last bytes are
 		if slave.Max > master.Min && slave.Max <= master.Max && same(slave.Max) == Same {
 			return Verdict{Action: Continue, At: slave.Max}
 		}
+	}
+	if !ok {
 		return refuse("the two logs have no history in common (%d to %d here, %d to %d there): empty the slave's store to copy everything", master.Min, master.Max, slave.Min, slave.Max)
 	}
 	if top < master.Min {
