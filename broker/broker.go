@@ -69,6 +69,7 @@ type Broker struct {
 	roleMu     sync.Mutex // one change of role at a time; guards kept, stopTables, haListener
 	kept       kept
 	epochs     *epoch.File               // of a group without raft
+	raft       *raft                     // nil without one
 	master     atomic.Pointer[ha.Master] // nil on a slave
 	slave      atomic.Pointer[ha.Slave]  // nil on a master
 	tables     *slavesync.Slave          // copies tables while this broker is no master

@@ -8,6 +8,9 @@ import (
 	"rmqctl/internal/protocol"
 )
 
+// raft is a broker's membership.
+type raft struct{}
+
 // TransferLeadership answers TRANSFER_LEADERSHIP.
 func (b *Broker) TransferLeadership(context.Context, string) error { return errNoGroup }
 

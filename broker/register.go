@@ -32,10 +32,10 @@ type registrar struct {
 	addr   string        // what clients are told
 	haAddr func() string // what slaves are told
 
-	onMaster  func(addr, haAddr string) // what a slave learns
-	onDeposed func(addr string)         // a name server holds another for the master
-	alone     func() bool               // a slave that does not reach a master
-	ready     func()                    // called once, after the first round that some name server took
+	onMaster  func(addr, haAddr string)      // what a slave learns
+	onDeposed func(addr string, epoch int64) // a name server holds another for the master
+	alone     func() bool                    // a slave that does not reach a master
+	ready     func()                         // called once, after the first round that some name server took
 
 	kick    chan struct{}
 	stopped sync.WaitGroup // the loop of run, and what RoleChanged began
@@ -257,7 +257,7 @@ func (r *registrar) send(ctx context.Context, cfg *config.Config, servers []stri
 			case st.ID != 0:
 				r.onMaster(resp.MasterAddr, resp.HAServerAddr)
 			default:
-				go r.onDeposed(resp.MasterAddr)
+				go r.onDeposed(resp.MasterAddr, 0)
 			}
 			mu.Lock()
 			taken++

@@ -27,6 +27,30 @@ func (r replicas) Await(next int64, timeout time.Duration, done func(ha.Status))
 	done(ha.SlaveNotAvailable)
 }
 
+// Admit says whether an append may be stored at all.
+func (r replicas) Admit() ha.Status {
+	if m := r.b.master.Load(); m != nil {
+		return m.Admit()
+	}
+	return ha.Replicated
+}
+
+func (b *Broker) haIdentity(cfg *config.Config, id int64) decide.Identity {
+	return decide.Identity{Cluster: cfg.BrokerClusterName, Broker: cfg.BrokerName, ID: id, Addr: b.Addr()}
+}
+
+// rules is how many copies an acknowledgement means, and how fast slaves are fed.
+func rules(c *config.Config) decide.Rules {
+	r := decide.Rules{
+		InSyncReplicas: c.InSyncReplicas, MinInSyncReplicas: c.MinInSyncReplicas, AllAck: c.AllAckInSyncStateSet,
+		AutoInSync: c.EnableAutoInSyncReplicas, MaxGap: c.HASlaveFallbehindMax,
+	}
+	if c.HAFlowControlEnable {
+		r.BytesPerSecond = c.MaxHATransferByteInSecond
+	}
+	return r
+}
+
 // serveSlaves opens the HA port, unless it is open, and sends the log to whoever connects.
 func (b *Broker) serveSlaves(cfg *config.Config) error {
 	ln := b.haListener
@@ -40,7 +64,8 @@ func (b *Broker) serveSlaves(cfg *config.Config) error {
 	log := b.log.With("part", "ha")
 	m := ha.NewMaster(ha.MasterOptions{
 		Log: b.store, Logger: log, Clock: b.o.Clock, BatchSize: cfg.HATransferBatchSize, Heartbeat: cfg.HASendHeartbeatInterval,
-		Housekeeping: cfg.HAHousekeepingInterval, Rules: decide.Rules{MaxGap: cfg.HASlaveFallbehindMax},
+		Housekeeping: cfg.HAHousekeepingInterval, Rules: rules(cfg), Self: b.haIdentity(cfg, 0), Epochs: b.epochs,
+		OnNewer: func(epoch int64, slave decide.Identity) { go b.deposed(slave.Addr, epoch) },
 	})
 	b.master.Store(m)
 	b.loops.Go(func() {
@@ -61,6 +86,10 @@ func (b *Broker) leaveSlaves() {
 // follow copies the log of the master at haAddr, as soon as one is known, and the tables of the one at addr.
 func (b *Broker) follow(cfg *config.Config, addr, haAddr string) {
 	o := ha.SlaveOptions{
+		Self: b.haIdentity(cfg, b.role.Load().ID), Epochs: b.epochs,
+		Keep: func(from, to int64) (string, error) {
+			return ha.KeepTail(b.o.FS, cfg.StorePathRootDir, b.store, from, to)
+		},
 		Log: b.store, Logger: b.log.With("part", "ha"), Clock: b.o.Clock, Heartbeat: cfg.HASendHeartbeatInterval, Housekeeping: cfg.HAHousekeepingInterval,
 	}
 	if cfg.FlushDiskType == config.SyncFlush { // an acknowledgement then means this slave's disk

@@ -236,25 +236,34 @@ func (b *Broker) follower(ctx context.Context, cfg *config.Config, q *protocol.C
 	return b.demote(cfg, newer)
 }
 
-// deposed looks into what a name server or a slave has told this master: that another is master with a later epoch.
-func (b *Broker) deposed(addr string) {
+// deposed looks into what a name server, or a slave that followed somebody else, has told this master: that another is
+// master with a later epoch. epoch is what was told, 0 if nothing was.
+func (b *Broker) deposed(addr string, epoch int64) {
+	cfg := b.o.Config.Load()
+	if b.raft != nil {
+		return // elections tell
+	}
 	ctx, cancel := context.WithTimeout(b.running, 5*time.Second)
 	defer cancel()
+	newer := seen{epoch: epoch}
 	st, err := b.askState(ctx, addr)
-	if err != nil || st.Mode != protocol.ModeHA {
+	if err == nil && st.Mode == protocol.ModeHA {
+		if newer = seenAs(addr, st); st.Role != protocol.RoleMaster {
+			newer = seen{addr: st.LeaderAddr, epoch: max(epoch, st.Epoch)}
+		}
+	} else if epoch == 0 {
 		b.log.Warn("a name server names another master for this group, which does not answer", "remote", addr, "err", err)
 		return
 	}
-	cfg := b.o.Config.Load()
 	b.roleMu.Lock()
 	defer b.roleMu.Unlock()
 	now := b.role.Load()
-	if b.stopping.Load() || now.Kind == role.Slave || st.Role != protocol.RoleMaster || st.Epoch <= now.Epoch {
+	if b.stopping.Load() || now.Kind == role.Slave || newer.epoch <= now.Epoch {
 		return
 	}
-	b.log.Warn("another broker was promoted: this one becomes its slave", "master", addr, "epoch", st.Epoch, "own", now.Epoch)
-	if err := b.demote(cfg, seenAs(addr, st)); err != nil {
-		b.log.Error("become a slave", "master", addr, "err", err)
+	b.log.Warn("another broker was promoted: this one becomes its slave", "master", newer.addr, "epoch", newer.epoch, "own", now.Epoch)
+	if err := b.demote(cfg, newer); err != nil {
+		b.log.Error("become a slave", "master", newer.addr, "err", err)
 		return
 	}
 	b.registrar.RoleChanged(b.running)

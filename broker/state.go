@@ -5,6 +5,7 @@ package broker
 import (
 	"fmt"
 	"strconv"
+	"time"
 
 	"rmqctl/broker/ha"
 	"rmqctl/broker/role"
@@ -43,9 +44,17 @@ func (b *Broker) replicationState() *protocol.ReplicationState {
 }
 
 func slaveMember(s ha.SlaveState) protocol.ReplicationMember {
-	return protocol.ReplicationMember{
-		Addr: s.Addr, Role: protocol.RoleSlave, Match: s.Ack, LagBytes: s.LagBytes, InSync: s.InSync, ETASeconds: -1, Connected: true,
+	m := protocol.ReplicationMember{
+		Addr: s.Addr, Role: protocol.RoleSlave, Match: s.Ack, LagBytes: s.LagBytes, InSync: s.InSync, BytesPerSecond: s.BytesPerSecond,
+		ETASeconds: -1, Connected: true,
 	}
+	if s.Identity != nil {
+		m.ID, m.Addr = strconv.FormatInt(s.Identity.ID, 10), s.Identity.Addr
+	}
+	if s.Left >= 0 {
+		m.ETASeconds = int64((s.Left + time.Second - 1) / time.Second)
+	}
+	return m
 }
 
 // roleLines are the lines of GET_BROKER_RUNTIME_INFO that RocketMQ does not have.

@@ -54,7 +54,12 @@ func (b *Broker) dispatched(d store.Dispatch) {
 func (b *Broker) watchConfig() {
 	for _, key := range new(config.Config).Keys() {
 		if key.Live {
-			b.o.Config.OnChange(key.Name, func(c *config.Config) { b.store.Tune(tunables(c)) })
+			b.o.Config.OnChange(key.Name, func(c *config.Config) {
+				b.store.Tune(tunables(c))
+				if m := b.master.Load(); m != nil {
+					m.SetRules(rules(c))
+				}
+			})
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"rmqctl/broker/config"
 	"rmqctl/broker/delay"
+	"rmqctl/broker/ha"
 	"rmqctl/broker/store"
 	"rmqctl/internal/message"
 	"rmqctl/internal/protocol"
@@ -29,6 +30,8 @@ func (p *Send) Back(x *remoting.Exchange, q *protocol.ConsumerSendMsgBackRequest
 		return nil, protocol.Errorf(protocol.NoPermission, "the broker[%s] sending message is forbidden", p.Host.Addr())
 	case !p.Role.Takes():
 		return nil, unavailable(p.Role.Load().Why)
+	case p.Role.Load().Sync && p.Replicas.Admit() != ha.Replicated:
+		return nil, errNotInSync
 	case g.RetryQueueNums <= 0:
 		return nil, nil
 	}

@@ -28,6 +28,7 @@ import (
 // later, with what became of it.
 type Replicator interface {
 	Await(next int64, timeout time.Duration, done func(ha.Status))
+	Admit() ha.Status // before an append: whether it may be stored
 }
 
 // Send answers what producers send.
@@ -131,6 +132,8 @@ func (p *Send) check(cfg *config.Config, d *delivery, knownTopic bool) error {
 	}
 	if st := p.Role.Load(); !st.Takes() {
 		return unavailable(st.Why)
+	} else if st.Sync && p.Replicas.Admit() != ha.Replicated {
+		return errNotInSync
 	}
 	if !knownTopic {
 		if why := checkTopic(d.Topic); why != nil {
@@ -244,6 +247,9 @@ func putError(cfg *config.Config, st *store.Store, status store.Status, err erro
 	}
 	return protocol.Errorf(protocol.SystemError, "UNKNOWN_ERROR")
 }
+
+// errNotInSync is 5.x's IN_SYNC_REPLICAS_NOT_ENOUGH: minInSyncReplicas asks for more than there are. Nothing is stored.
+var errNotInSync = protocol.Errorf(protocol.SystemError, "in-sync replicas not enough")
 
 func illegal(cfg *config.Config) error {
 	return protocol.Errorf(protocol.MessageIllegal,
