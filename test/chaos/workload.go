@@ -7,7 +7,7 @@ package chaos
 import (
 	"context"
 	"fmt"
-	"strings"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -143,10 +143,16 @@ type Verdict struct {
 	Level     time.Duration
 	Outages   []time.Duration // as producers saw them
 	Told      string
+	Broken    []string // promises that were not kept
 }
 
-// Finish ends the work, waits until all replicas are level, reads each from its first offset on, and judges. The error says
-// which promise was broken. Everybody must be alive and every fault be over.
+func (v *Verdict) String() string {
+	return fmt.Sprintf("%v\n  level after %v; given again to the group %d, at most %d at once; producers saw %d outages, longest %v, and were told %s", v.Report,
+		v.Level.Round(time.Millisecond), v.Again, v.AgainMost, len(v.Outages), Quantile(v.Outages, 1).Round(time.Millisecond), v.Told)
+}
+
+// Finish ends the work, waits until all replicas are level, reads each from its first offset on, and judges. An error means that
+// no verdict can be given. Everybody must be alive and every fault be over.
 func (w *Workload) Finish(within time.Duration) (*Verdict, error) {
 	w.stop()
 	w.stopped.Wait()
@@ -162,28 +168,46 @@ func (w *Workload) Finish(within time.Duration) (*Verdict, error) {
 	}
 	w.readers()
 	w.reading.Wait()
-	var names []string
 	for _, m := range w.c.Brokers() {
-		names = append(names, m.Name)
 		if err := w.drain(m); err != nil {
 			return v, err
 		}
 	}
-	if len(w.c.Sets) > 1 || w.MayLose {
-		names = nil // replicas of one set end alike, have no gap and are compared
+	w.judge(v, w.c.Brokers())
+	return v, nil
+}
+
+// Alone ends the work, reads one replica of the only set and judges by it: what it must hold if all others are lost for ever.
+func (w *Workload) Alone(m *Member) (*Verdict, error) {
+	w.stop()
+	w.stopped.Wait()
+	w.readers()
+	w.reading.Wait()
+	v := &Verdict{Told: w.told(), Outages: w.outages}
+	if err := w.drain(m); err != nil {
+		return v, err
 	}
-	v.Report = w.rec.Check(checker.Rules{Replicas: names, LostTail: w.MayLose, OffsetsMayGoBack: true})
+	w.judge(v, []*Member{m})
+	return v, nil
+}
+
+func (w *Workload) judge(v *Verdict, replicas []*Member) {
+	rules := checker.Rules{LostTail: w.MayLose, OffsetsMayGoBack: true}
+	if len(w.c.Sets) == 1 && !w.MayLose { // of several sets: replicas of one end alike, have no gap and are compared
+		for _, m := range replicas {
+			rules.Replicas = append(rules.Replicas, m.Name)
+		}
+	}
+	v.Report = w.rec.Check(rules)
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.group.mu.Lock()
 	defer w.group.mu.Unlock()
 	v.Again, v.AgainMost = w.group.again, w.group.most
-	wrong := append(w.wrongs, w.group.forgot...)
+	v.Broken = append(slices.Clone(w.wrongs), w.group.forgot...)
 	if err := v.Err(); err != nil {
-		wrong = append(wrong, err.Error())
+		v.Broken = append(v.Broken, err.Error())
 	}
-	if len(wrong) > 0 {
-		return v, fmt.Errorf("%s\ntold to producers: %s", strings.Join(wrong[:min(len(wrong), 20)], "\n"), v.Told)
-	}
-	return v, nil
 }
 
 // groupReached: the group has read and committed all that a replica has.
