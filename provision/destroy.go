@@ -60,7 +60,7 @@ func (e *engine) agentsForDestroy(ctx context.Context) error {
 }
 
 func (e *engine) destroy(ctx context.Context, d DestroyOptions) error {
-	for _, kind := range []func(*task) bool{isMaster, isSlave, isNamesrv} {
+	for _, kind := range []func(*task) bool{isRaft, isMaster, isSlave, isNamesrv} {
 		if err := e.each(ctx, e.tasks(kind), e.stopUnit); err != nil {
 			return err
 		}

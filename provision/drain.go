@@ -104,23 +104,24 @@ func (e *engine) writable(ctx context.Context, ns *inventory.NameServer, g *inve
 
 // quiet waits until the clients have gone: at least as long as they keep a route, and until nothing has arrived for a
 // while.
-func (e *engine) quiet(ctx context.Context, t *task, g *inventory.Group) error {
+func (e *engine) quiet(ctx context.Context, t *task, r *replicas) error {
+	g, master := r.group, r.leader
 	must := e.inv.Rollout.ClientWait
 	limit := max(e.inv.Rollout.DrainTimeout, must+2*drainQuiet)
 	begun := e.clock.Now()
 	last, lastAt := int64(-1), begun
 	for {
-		kv, err := e.runtime(ctx, g.Master)
+		kv, err := e.runtime(ctx, master)
 		if err != nil {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			return refuse(t, "be drained", g.Master.Member+" cannot be asked for its put rate: "+err.Error(), "", "look at its log")
+			return refuse(t, "be drained", master.Member+" cannot be asked for its put rate: "+err.Error(), "", "look at its log")
 		}
 		now := e.clock.Now()
 		n, ok := number(kv, "msgPutTotalTodayNow")
 		if !ok {
-			return refuse(t, "be drained", g.Master.Member+" does not say how many messages it has stored", "", "")
+			return refuse(t, "be drained", master.Member+" does not say how many messages it has stored", "", "")
 		}
 		rate := 0.0
 		if last >= 0 && n != last {
@@ -138,7 +139,7 @@ func (e *engine) quiet(ctx context.Context, t *task, g *inventory.Group) error {
 		e.emit(Event{Host: t.host.name(), Role: t.role, Step: "drain " + g.Name, State: Progress, Done: int64(took.Seconds()), Total: int64(must.Seconds()),
 			Why: fmt.Sprintf("route masked at %d/%d name servers, put rate %.0f/s", len(e.inv.NameServers), len(e.inv.NameServers), rate)})
 		if took >= limit {
-			return refuse(t, "stop", fmt.Sprintf("%s still stores %.1f messages/s %s after its route was masked", g.Master.Member, rate, took.Round(time.Second)),
+			return refuse(t, "stop", fmt.Sprintf("%s still stores %.1f messages/s %s after its route was masked", master.Member, rate, took.Round(time.Second)),
 				"0/s for "+drainQuiet.String(), "find the producer that does not refresh its route, or raise rollout.drain_timeout")
 		}
 		if err := e.wait(ctx, time.Second); err != nil {

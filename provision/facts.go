@@ -185,7 +185,8 @@ func (e *engine) tasks(pick func(*task) bool) []*task {
 func isHost(t *task) bool    { return t.unit == "" }
 func isNamesrv(t *task) bool { return t.ns != nil }
 func isMaster(t *task) bool  { return t.broker != nil && t.broker.Master() }
-func isSlave(t *task) bool   { return t.broker != nil && !t.broker.Master() }
+func isSlave(t *task) bool   { return t.broker != nil && !t.broker.Master() && !t.broker.Raft() }
+func isRaft(t *task) bool    { return t.broker != nil && t.broker.Raft() }
 
 // only keeps what the operator named: a node, a broker, a group or a role.
 func (e *engine) only(tasks []*task) ([]*task, error) {

@@ -55,7 +55,7 @@ func (e *engine) runtime(ctx context.Context, b *inventory.Broker) (map[string]s
 	return kv.Table, nil
 }
 
-// registered says where a broker is missing: "" = every name server knows it under its address.
+// registered says where a broker is missing: "" = every name server knows it under its address, with whatever id.
 func (e *engine) registered(ctx context.Context, b *inventory.Broker) string {
 	for _, ns := range e.inv.NameServers {
 		info, err := e.clusterInfo(ctx, ns.Addr())
@@ -65,6 +65,14 @@ func (e *engine) registered(ctx context.Context, b *inventory.Broker) string {
 		got := ""
 		if d := info.BrokerAddrTable[b.Name]; d != nil {
 			got = d.BrokerAddrs[b.ID]
+			for _, addr := range d.BrokerAddrs { // elections and promotions move the ids
+				if addr == b.Addr() {
+					got = addr
+				}
+			}
+			if b.Raft() && got != b.Addr() {
+				got = ""
+			}
 		}
 		switch got {
 		case b.Addr():
@@ -80,9 +88,13 @@ func (e *engine) registered(ctx context.Context, b *inventory.Broker) string {
 // lag is how far the slaves of a group are behind: the worst of them, and a phrase about it. missing counts those that
 // are not connected.
 func (e *engine) lag(ctx context.Context, g *inventory.Group) (worst int64, missing int, what string, err error) {
-	ha, err := e.haStatus(ctx, g.Master)
+	master := e.replicas(ctx, g).leader
+	if master == nil {
+		return 0, 0, "", fmt.Errorf("%s has no master", g.Name)
+	}
+	ha, err := e.haStatus(ctx, master)
 	if err != nil {
-		return 0, 0, "", fmt.Errorf("master %s cannot be asked about its slaves: %w", g.Master.Member, err)
+		return 0, 0, "", fmt.Errorf("master %s cannot be asked about its slaves: %w", master.Member, err)
 	}
 	for _, c := range ha.Connections {
 		if c.Diff >= worst {
@@ -91,7 +103,7 @@ func (e *engine) lag(ctx context.Context, g *inventory.Group) (worst int64, miss
 		}
 	}
 	if missing = max(0, len(g.Slaves)-len(ha.Connections)); missing > 0 {
-		what = fmt.Sprintf("%d of %s of %s connected", len(ha.Connections), count(len(g.Slaves), "slave"), g.Master.Member)
+		what = fmt.Sprintf("%d of %s of %s connected", len(ha.Connections), count(len(g.Slaves), "slave"), master.Member)
 	}
 	return worst, missing, what, nil
 }
@@ -160,10 +172,13 @@ func (o offsets) behind(want offsets) string {
 	return ""
 }
 
-// others says whether another group can take the sends of g: its master is registered.
+// others says whether another group can take the sends of g: somebody leads it, and every name server says so.
 func (e *engine) others(ctx context.Context, g *inventory.Group) bool {
 	for _, o := range e.inv.Groups {
-		if o != g && e.registered(ctx, o.Master) == "" {
+		if o == g {
+			continue
+		}
+		if r := e.replicas(ctx, o); r.leader != nil && e.shownAsMaster(ctx, r.leader) == "" {
 			return true
 		}
 	}

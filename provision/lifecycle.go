@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"rmqctl/provision/step"
@@ -14,21 +15,22 @@ import (
 // Restart restarts the services one at a time, behind the gates of a roll. What does not run is started.
 func Restart(ctx context.Context, o Options) (*Result, error) {
 	return withCluster(ctx, o, func(ctx context.Context, e *engine) error {
-		order := append(append(e.tasks(isNamesrv), e.tasks(isSlave)...), e.tasks(isMaster)...)
+		order := slices.Concat(e.tasks(isNamesrv), e.tasks(isSlave), e.tasks(isRaft), e.tasks(isMaster))
 		order, err := e.only(order)
 		if err != nil {
 			return err
 		}
-		if err := e.ask(ctx, "restart one by one", order, true); err != nil {
+		if err := e.ask(ctx, rollTitle(order), order, true); err != nil {
 			return err
 		}
 		if err := e.mayRestart(ctx, order); err != nil {
 			return err
 		}
-		for _, t := range order {
+		for len(order) > 0 {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
+			t := e.take(ctx, &order)
 			start := func(ctx context.Context) error { return e.startUnit(ctx, t) }
 			u, err := e.unitState(ctx, t)
 			if err != nil {
@@ -63,10 +65,10 @@ func (e *engine) mayRestart(ctx context.Context, tasks []*task) error {
 	return e.mayRoll(ctx, run)
 }
 
-// Start starts what does not run: name servers, masters, slaves.
+// Start starts what does not run: name servers, masters, slaves, raft members.
 func Start(ctx context.Context, o Options) (*Result, error) {
 	return withCluster(ctx, o, func(ctx context.Context, e *engine) error {
-		for _, kind := range []func(*task) bool{isNamesrv, isMaster, isSlave} {
+		for _, kind := range []func(*task) bool{isNamesrv, isMaster, isSlave, isRaft} {
 			if err := e.inWave(ctx, e.tasks(kind), e.startAndWait); err != nil {
 				return err
 			}
@@ -75,13 +77,13 @@ func Start(ctx context.Context, o Options) (*Result, error) {
 	})
 }
 
-// Stop stops the services: masters, slaves, name servers. Nothing is killed.
+// Stop stops the services: raft members, masters, slaves, name servers. Nothing is killed.
 func Stop(ctx context.Context, o Options) (*Result, error) {
 	return withCluster(ctx, o, func(ctx context.Context, e *engine) error {
 		if err := e.ask(ctx, "stop", e.tasks(func(t *task) bool { return t.unit != "" }), false); err != nil {
 			return err
 		}
-		for _, kind := range []func(*task) bool{isMaster, isSlave, isNamesrv} {
+		for _, kind := range []func(*task) bool{isRaft, isMaster, isSlave, isNamesrv} {
 			if err := e.inWave(ctx, e.tasks(kind), e.stopUnit); err != nil {
 				return err
 			}

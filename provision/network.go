@@ -184,15 +184,12 @@ func (h *host) endpoints() []endpoint {
 	}
 	for _, b := range h.node.Brokers {
 		out = append(out, endpoint{h, b.Addr(), b.Member, everyone})
-		if b.Master() && len(b.Group.Slaves) > 0 {
-			out = append(out, endpoint{h, net.JoinHostPort(b.Node.Advertise, fmt.Sprint(b.HAPort)), b.Member + ", HA", func(from *host) bool {
-				for _, s := range b.Group.Slaves {
-					if s.Node == from.node {
-						return true
-					}
-				}
-				return false
-			}})
+		member := func(from *host) bool { return b.Group.On(from.node.Name) != nil }
+		switch {
+		case b.Raft():
+			out = append(out, endpoint{h, b.RaftAddr(), b.Member + ", raft", member})
+		case b.Master() && len(b.Group.Slaves) > 0:
+			out = append(out, endpoint{h, net.JoinHostPort(b.Node.Advertise, fmt.Sprint(b.HAPort)), b.Member + ", HA", member})
 		}
 	}
 	return out

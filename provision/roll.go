@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"rmqctl/inventory"
@@ -27,10 +28,11 @@ func (e *engine) roll(ctx context.Context, tasks []*task) error {
 	if err := e.mayRoll(ctx, tasks); err != nil {
 		return err
 	}
-	for _, t := range tasks {
+	for left := slices.Clone(tasks); len(left) > 0; {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
+		t := e.take(ctx, &left)
 		// The plan may be old: another run may have been here before we had the lock.
 		if err := e.planTask(ctx, t); err != nil {
 			return err
@@ -48,13 +50,21 @@ func (e *engine) roll(ctx context.Context, tasks []*task) error {
 	return nil
 }
 
+// take removes from the list who is next.
+func (e *engine) take(ctx context.Context, left *[]*task) *task {
+	i := e.next(ctx, *left)
+	t := (*left)[i]
+	*left = slices.Delete(*left, i, i+1)
+	return t
+}
+
 // mayRoll sees the refusals that do not depend on the moment before anything is touched.
 func (e *engine) mayRoll(ctx context.Context, tasks []*task) error {
 	for _, t := range tasks {
-		if t.broker == nil {
+		if t.broker == nil || t.broker.Raft() {
 			continue
 		}
-		if why := t.drains(); why != "" {
+		if why := t.drains(e.replicas(ctx, t.broker.Group)); why != "" {
 			if err := e.elsewhere(ctx, t, why); err != nil {
 				return err
 			}
@@ -64,10 +74,10 @@ func (e *engine) mayRoll(ctx context.Context, tasks []*task) error {
 }
 
 // drains says why the group's writes have to be elsewhere while the broker restarts; "" = they may stay.
-func (t *task) drains() string {
+func (t *task) drains(r *replicas) string {
 	g := t.broker.Group
 	switch {
-	case t.broker.Master():
+	case r.leader == t.broker || r.leader == nil && t.broker.Master():
 		return "it is the only master"
 	case g.Master.Role == inventory.SyncMaster && len(g.Slaves) == 1:
 		return "without this slave its master answers every send with SLAVE_NOT_AVAILABLE"
@@ -92,10 +102,10 @@ func (e *engine) rollOne(ctx context.Context, t *task, start func(context.Contex
 	switch {
 	case t.ns != nil:
 		err = e.rollNameServer(ctx, t, start)
-	case t.broker.Master():
-		err = e.rollMaster(ctx, t, start)
+	case t.broker.Raft():
+		err = e.rollRaft(ctx, t, start)
 	default:
-		err = e.rollSlave(ctx, t, start)
+		err = e.rollPair(ctx, t, start)
 	}
 	if err != nil {
 		ev.State, ev.Err = Failed, err
@@ -145,16 +155,30 @@ func (e *engine) rollNameServer(ctx context.Context, t *task, start func(context
 	return e.healthy(ctx, t)
 }
 
-func (e *engine) rollSlave(ctx context.Context, t *task, start func(context.Context) error) error {
-	g := t.broker.Group
-	if why := e.registered(ctx, g.Master); why != "" {
+// rollPair restarts a broker of a group without raft, by the role that it has now.
+func (e *engine) rollPair(ctx context.Context, t *task, start func(context.Context) error) error {
+	r := e.replicas(ctx, t.broker.Group)
+	switch r.leader {
+	case nil:
+		if t.broker.Master() && r.away[t.broker] != nil {
+			return refuse(t, mayStop, "it cannot be asked: "+r.away[t.broker].Error(), "", "look at its log")
+		}
+		return refuse(t, mayStop, "its group has no master: "+r.leaderless(), "", "bring the master back first, or rmqctl promote")
+	case t.broker:
+		return e.rollMaster(ctx, t, r, start)
+	}
+	return e.rollSlave(ctx, t, r, start)
+}
+
+func (e *engine) rollSlave(ctx context.Context, t *task, r *replicas, start func(context.Context) error) error {
+	if why := e.registered(ctx, r.leader); why != "" {
 		return refuse(t, mayStop, "its master is not in order: "+why, "", "bring the master back first")
 	}
 	if err := e.partners(ctx, t); err != nil {
 		return err
 	}
-	if t.drains() != "" {
-		undo, err := e.drain(ctx, t)
+	if t.drains(r) != "" {
+		undo, err := e.drain(ctx, t, r)
 		if err != nil {
 			return err
 		}
@@ -176,7 +200,7 @@ func (e *engine) restartSlave(ctx context.Context, t *task, start func(context.C
 	return e.healthy(ctx, t)
 }
 
-func (e *engine) rollMaster(ctx context.Context, t *task, start func(context.Context) error) error {
+func (e *engine) rollMaster(ctx context.Context, t *task, r *replicas, start func(context.Context) error) error {
 	g := t.broker.Group
 	if err := e.partners(ctx, t); err != nil {
 		return err
@@ -186,11 +210,11 @@ func (e *engine) rollMaster(ctx context.Context, t *task, start func(context.Con
 			return err
 		}
 	}
-	undo, err := e.drain(ctx, t)
+	undo, err := e.drain(ctx, t, r)
 	if err != nil {
 		return err
 	}
-	err = e.restartMaster(ctx, t, start)
+	err = e.restartMaster(ctx, t, r, start)
 	if uerr := undo(); err == nil {
 		err = uerr
 	}
@@ -205,8 +229,8 @@ func (e *engine) rollMaster(ctx context.Context, t *task, start func(context.Con
 	return e.healthy(ctx, t)
 }
 
-func (e *engine) restartMaster(ctx context.Context, t *task, start func(context.Context) error) error {
-	snapshot, err := e.settle(ctx, t)
+func (e *engine) restartMaster(ctx context.Context, t *task, r *replicas, start func(context.Context) error) error {
+	snapshot, err := e.settle(ctx, t, r)
 	if err != nil {
 		return err
 	}
@@ -236,7 +260,7 @@ func (e *engine) restartMaster(ctx context.Context, t *task, start func(context.
 
 // settle waits until the slaves have every byte and every consumer's place, and the queues are built. It returns the
 // places, which must not have gone back when the master returns.
-func (e *engine) settle(ctx context.Context, t *task) (offsets, error) {
+func (e *engine) settle(ctx context.Context, t *task, r *replicas) (offsets, error) {
 	g := t.broker.Group
 	if err := e.level(ctx, t, g, 0, time.Minute, mayStop); len(g.Slaves) > 0 && err != nil {
 		return nil, err
@@ -256,7 +280,7 @@ func (e *engine) settle(ctx context.Context, t *task) (offsets, error) {
 	if err != nil {
 		return nil, refuse(t, mayStop, "it cannot be asked where its consumers are: "+err.Error(), "", "")
 	}
-	for _, s := range g.Slaves {
+	for _, s := range r.followers() {
 		err := e.until(ctx, t, time.Minute, func() (bool, string, error) {
 			have, err := e.offsets(ctx, s)
 			if err != nil {
@@ -288,9 +312,9 @@ func (e *engine) partners(ctx context.Context, t *task) error {
 }
 
 // drain moves the writes of a group elsewhere, or asks for leave where there is no elsewhere.
-func (e *engine) drain(ctx context.Context, t *task) (undo func() error, err error) {
+func (e *engine) drain(ctx context.Context, t *task, r *replicas) (undo func() error, err error) {
 	g := t.broker.Group
-	if err := e.elsewhere(ctx, t, t.drains()); err != nil {
+	if err := e.elsewhere(ctx, t, t.drains(r)); err != nil {
 		return nil, err
 	}
 	if !e.others(ctx, g) {
@@ -300,7 +324,7 @@ func (e *engine) drain(ctx context.Context, t *task) (undo func() error, err err
 	if err != nil {
 		return nil, err
 	}
-	if err := e.quiet(ctx, t, g); err != nil {
+	if err := e.quiet(ctx, t, r); err != nil {
 		return nil, errors.Join(err, d.undo(ctx))
 	}
 	return func() error { return d.undo(ctx) }, nil

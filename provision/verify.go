@@ -50,7 +50,7 @@ func (e *engine) verify(ctx context.Context) error {
 			for _, b := range g.Brokers {
 				if err := e.readBack(ctx, b, sent); err != nil {
 					failed.Failed = append(failed.Failed, fmt.Sprintf("%s on %s: read back: %v", b.Member, b.Node.Name, err))
-				} else if !b.Master() {
+				} else if b != sent.by {
 					read++
 				}
 			}
@@ -75,9 +75,16 @@ const settleLimit = time.Minute
 
 // inSync waits for the slaves of a group; "" = they are there.
 func (e *engine) inSync(ctx context.Context, g *inventory.Group) (why string) {
-	t := e.taskOf(g.Master)
-	if len(g.Slaves) == 0 || t == nil {
+	t := e.taskOf(g.Brokers[0])
+	if len(g.Brokers) == 1 || t == nil {
 		return ""
+	}
+	if g.Raft {
+		_ = e.until(ctx, t, settleLimit, func() (bool, string, error) {
+			what := e.replicas(ctx, g).lacks(nil, e.inv.Rollout.MaxLagBytes)
+			return what == "", what, nil
+		}, func(what string) error { why = what; return nil })
+		return why
 	}
 	_ = e.until(ctx, t, settleLimit, func() (bool, string, error) {
 		worst, missing, what, err := e.lag(ctx, g)
@@ -88,6 +95,7 @@ func (e *engine) inSync(ctx context.Context, g *inventory.Group) (why string) {
 
 // probed is a message on its way.
 type probed struct {
+	by     *inventory.Broker
 	queue  protocol.MessageQueue
 	offset int64
 	body   []byte
@@ -105,10 +113,18 @@ func (e *engine) probe(ctx context.Context, ns *inventory.NameServer, g *invento
 			addr = d.BrokerAddrs[0]
 		}
 	}
-	if want := g.Master.Addr(); addr != want {
+	r := e.replicas(ctx, g)
+	if r.leader == nil {
+		return nil, errors.New(r.leaderless())
+	}
+	if want := r.leader.Addr(); addr != want {
 		return nil, fmt.Errorf("it names %q as master, which is at %s", addr, want)
 	}
-	return e.send(ctx, ns, g, addr)
+	sent, err := e.send(ctx, ns, g, addr)
+	if sent != nil {
+		sent.by = r.leader
+	}
+	return sent, err
 }
 
 // send is tried again while the master only says that its slave is not level yet.

@@ -2,14 +2,16 @@
 //
 //  1. hosts, side by side: nothing there touches a running service
 //  2. name servers that do not run are started, side by side
-//  3. masters that do not run, then slaves that do not run
-//  4. what runs and has to be restarted: the roll, one at a time, name servers → slaves → masters
+//  3. masters that do not run, then slaves that do not run, then raft members side by side: none leads before most are there
+//  4. what runs and has to be restarted: the roll, one at a time, name servers → slaves → raft members → masters, by the
+//     roles that they have when their turn comes: of a raft group the leader is the last
 //
 // What runs and needs no restart is brought in line with its own kind in 2 and 3.
 
 package provision
 
 import (
+	"slices"
 	"strings"
 
 	"rmqctl/provision/step"
@@ -42,6 +44,13 @@ func (t *task) label() string {
 	return t.role + " on " + t.host.name()
 }
 
+func rollTitle(tasks []*task) string {
+	if raftTasks(tasks) {
+		return "restart one by one, of a raft group the leader last"
+	}
+	return "restart one by one"
+}
+
 // waves orders the tasks that have something to do.
 func (e *engine) waves() []wave {
 	busy := func(kind func(*task) bool) func(*task) bool {
@@ -60,6 +69,8 @@ func (e *engine) waves() []wave {
 	add("name servers", false, e.tasks(busy(isNamesrv)))
 	add("masters", false, e.tasks(busy(isMaster)))
 	add("slaves", false, e.tasks(busy(isSlave)))
-	add("restart one by one", true, append(append(restart(isNamesrv), restart(isSlave)...), restart(isMaster)...))
+	add("raft members", false, e.tasks(busy(isRaft)))
+	roll := slices.Concat(restart(isNamesrv), restart(isSlave), restart(isRaft), restart(isMaster))
+	add(rollTitle(roll), true, roll)
 	return out
 }

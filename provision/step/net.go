@@ -10,8 +10,8 @@ import (
 	"maps"
 	"net"
 	"regexp"
-	"strconv"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
