@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"rmqctl/internal/clock"
-	"rmqctl/internal/vfs"
 )
 
 // Options say how a member lives among its peers. Listener is required, and what CoreOptions require; Bootstrap is decided
@@ -50,7 +49,3 @@ func (n *Node) Status() Status { return Status{} }
 
 // Close leaves the group in peace: a leader hands over first.
 func (n *Node) Close() error { return nil }
-
-// Committed tells, before the store is opened, up to which physical offset the log in dir is known to be committed.
-// It goes into store.Options.Committed.
-func Committed(fsys vfs.FS, dir string) (int64, error) { return 0, nil }

@@ -25,8 +25,10 @@ type Log interface {
 	AppendRaw(off int64, b []byte) error
 	// TruncateTo ends the log at off, at or behind what was committed; durable.
 	TruncateTo(off int64) error
-	// Reset empties the log and lets it begin at from; durable.
-	Reset(from int64) error
+	// Reset empties the log and lets it begin at from; durable. ends is what a leader's QueueEnds said of that place.
+	Reset(from int64, ends []byte) error
+	// QueueEnds says where the queues ended at a place of the log: a queue all of whose messages are older goes on there.
+	QueueEnds(at int64) ([]byte, error)
 	// Commit makes everything before to visible and tells its producers.
 	Commit(to int64) error
 	// Sync returns when the disk has everything before to.

@@ -3,12 +3,12 @@ package sim
 // A member: one machine with its disk, the core that runs on it, and what the driver around the core does.
 
 import (
-	"errors"
 	"time"
 
 	"go.etcd.io/raft/v3/raftpb"
 
 	"rmqctl/broker/raftgroup"
+	"rmqctl/internal/sim"
 	"rmqctl/internal/vfs"
 )
 
@@ -23,9 +23,12 @@ type member struct {
 	core *raftgroup.Core
 
 	up      bool
-	asleep  bool // paused: it does nothing, and what comes waits
-	joining bool // it began with an empty group
-	gen     int  // counts its lives: what belongs to an earlier one is void
+	asleep  bool     // paused: it does nothing, and what comes waits
+	joining bool     // it began with an empty group
+	boots   int      // counts the starts of its machine
+	lost    sim.Tape // ASYNC_FLUSH: its log before the last power cut, which it may have acknowledged
+	lacks   int64    // and how far it must come until it cannot lack any of that; 0 when it is
+	gen     int      // counts its lives: what belongs to an earlier one is void
 	every   time.Duration
 	inbox   [][]byte
 
@@ -39,6 +42,9 @@ type member struct {
 	diskErr  error // what each write answers
 	errAfter int   // after so many more
 
+	now     []uint64 // voters
+	before  []uint64
+	acked   int64 // what it has acknowledged to a leader, or published
 	visible int64 // what has been visible here, in all lives since the last power cut
 	written []round
 	rounds  []round // written and neither acknowledged nor given up
@@ -118,12 +124,17 @@ func (m *member) fs() vfs.FS {
 func (m *member) truncating(off int64) {
 	m.say("truncates to %d, had %d, committed %d", off, m.log.End(), m.log.committed)
 	m.w.Tally.Add("truncations", 1)
-	if known := min(m.log.End(), m.w.model.end()); off < known && off >= m.log.base {
-		tail := m.log.b[off-m.log.base : known-m.log.base]
+	if known := min(m.acked, m.log.End(), m.w.model.end()); off < known && off >= m.log.Base && !m.impaired() {
+		tail := m.log.Slice(off, known)
 		if m.w.model.sameAt(off, tail) {
-			m.fail("truncates to %d: %d bytes behind it are committed", off, len(tail))
+			m.fail("truncates to %d: %d bytes behind it are acknowledged and committed", off, len(tail))
 		}
 	}
+	m.cutRounds(off)
+}
+
+// cutRounds gives up the rounds behind off.
+func (m *member) cutRounds(off int64) {
 	for i, r := range m.rounds {
 		if r.end() > off {
 			m.lose(m.rounds[i:])
@@ -158,7 +169,10 @@ func (m *member) lose(rounds []round) {
 func (m *member) published(from, to int64, b []byte) {
 	m.w.Mark(m.id, uint64(from), uint64(to))
 	m.w.model.published(m, from, to, b)
-	m.visible = max(m.visible, to)
+	m.visible, m.acked = max(m.visible, to), max(m.acked, to)
+	if to >= m.lacks {
+		m.lacks = 0
+	}
 	for len(m.rounds) > 0 && m.rounds[0].end() <= to {
 		r := m.rounds[0]
 		m.rounds = m.rounds[1:]
@@ -177,17 +191,17 @@ func (m *member) append() {
 	room := int(l.seg - from%l.seg)
 	next := l.next
 	for range 1 + m.w.Rand.IntN(4) {
-		size := recordUnit * (1 + m.w.Rand.IntN(8))
+		size := sim.Unit * (1 + m.w.Rand.IntN(8))
 		if len(b)+size > room {
 			break
 		}
 		id, q := m.w.model.newMessage(), uint32(m.w.Rand.IntN(queues))
-		b = putRecord(b, id, q, next[q], size)
+		b = sim.PutRecord(b, sim.Record{ID: id, Queue: q, Offset: next[q]}, size)
 		next[q]++
 		ids = append(ids, id)
 	}
 	if len(ids) == 0 { // what is left of this segment is too small
-		b = putRecord(nil, 0, 0, 0, room)
+		b = sim.PutRecord(nil, sim.Record{}, room)
 	}
 	if err := m.diskOp("append"); err != nil {
 		for _, id := range ids {
@@ -197,7 +211,7 @@ func (m *member) append() {
 		return
 	}
 	l.next = next
-	l.b = append(l.b, b...)
+	l.Append(b)
 	m.written = append(m.written, round{from: from, b: b, ids: ids})
 	m.say("appends %d to %d, messages %v", from, from+int64(len(b)), ids)
 	m.wake()
@@ -220,7 +234,7 @@ func (m *member) receive(wire []byte) {
 		if m.w.Traced() && msg.Type != raftpb.MsgHeartbeat && msg.Type != raftpb.MsgHeartbeatResp {
 			m.say("gets %s", describe(msg))
 		}
-		m.step(msg)
+		m.check(m.core.Step(msg))
 		m.wake()
 	}
 }
@@ -232,7 +246,7 @@ func (m *member) ticks(gen int) {
 			return
 		}
 		if !m.asleep {
-			m.core.Tick()
+			m.check(m.core.Tick())
 			m.wake()
 		}
 		m.ticks(gen)
@@ -272,13 +286,7 @@ func (m *member) work() {
 			}
 		})
 		m.busy = m.w.Now() + m.cost
-		if m.crashIfOff() {
-			return
-		}
-		if err != nil {
-			m.say("fails: %v", err)
-			m.w.Tally.Add("failed members", 1)
-			m.down(errors.Is(err, errOff))
+		if m.check(err); !m.up {
 			return
 		}
 		if m.cost > 0 {
@@ -295,6 +303,10 @@ func (m *member) sent(msg raftpb.Message) {
 	case raftpb.MsgVote:
 		m.w.model.voted(m, msg.Term, m.id)
 		m.w.Tally.Add("votes asked", 1)
+	case raftpb.MsgAppResp:
+		if !msg.Reject {
+			m.acked = max(m.acked, m.log.End())
+		}
 	case raftpb.MsgVoteResp:
 		if !msg.Reject {
 			m.w.model.voted(m, msg.Term, msg.To)
@@ -306,7 +318,7 @@ func (m *member) crashIfOff() bool {
 	if !m.off {
 		return false
 	}
-	m.down(m.w.Chance(0.6))
+	m.down(m.w.Chance(0.6) && m.w.mayCut(m))
 	return true
 }
 
@@ -334,7 +346,11 @@ func (m *member) down(powerCut bool) {
 func (m *member) cut() {
 	m.say("power cut")
 	m.w.Tally.Add("power cuts", 1)
-	m.log.powerCut(m.w.Rand)
+	if !m.w.syncFlush {
+		m.lost, m.lacks = m.log.Tape, max(m.log.End(), m.w.model.end())
+	}
+	m.log.PowerCut(m.w.Rand)
 	m.disk = m.disk.PowerCut(m.w.Rand, vfs.AnyCut(m.w.Rand))
 	m.visible = 0
+	m.boots++
 }

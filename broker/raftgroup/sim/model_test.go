@@ -5,7 +5,8 @@ package sim
 
 import (
 	"bytes"
-	"slices"
+
+	"rmqctl/internal/sim"
 )
 
 // fate is what the producer of a message has been told.
@@ -35,14 +36,8 @@ type model struct {
 	log      []byte
 	messages []message // by id; id 0 is nobody
 	next     [queues]int64
-	marks    []mark            // where the queue offsets were, now and then
 	leaders  map[uint64]uint64 // who acknowledged in a term
 	votes    map[ballot]uint64
-}
-
-type mark struct {
-	at   int64
-	next [queues]int64
 }
 
 func newModel(w *world) *model {
@@ -73,15 +68,14 @@ func (md *model) published(m *member, from, to int64, b []byte) {
 	}
 	fresh := b[known-from:]
 	if !md.held(m, known, fresh) {
-		m.fail("publishes %d to %d, which no majority holds: %s", known, to, md.w.holders(known, fresh))
+		m.fail("publishes %d to %d, which no majority of %d holds: %s", known, to, m.voters(), md.w.holders(known, fresh))
 		return
 	}
 	md.log = append(md.log, fresh...)
-	if err := records(fresh, func(r record) { md.visible(m, known, r) }); err != nil {
+	if err := sim.Records(fresh, func(r sim.Record) { md.visible(m, known, r) }); err != nil {
 		m.fail("publishes a torn record: %v", err)
 	}
 	md.w.Tally.Add("committed bytes", int64(len(fresh)))
-	md.marks = append(md.marks, mark{md.end(), md.next})
 }
 
 // difference tells where bytes part from the committed log.
@@ -95,58 +89,42 @@ func (md *model) difference(b []byte, from int64) string {
 }
 
 // visible is told of each message that is committed, in order.
-func (md *model) visible(m *member, from int64, r record) {
-	if r.id == 0 {
+func (md *model) visible(m *member, from int64, r sim.Record) {
+	if r.ID == 0 {
 		return
 	}
-	if r.id >= uint64(len(md.messages)) || r.queue >= queues {
-		m.fail("publishes message %d, which nobody sent", r.id)
+	if r.ID >= uint64(len(md.messages)) || r.Queue >= queues {
+		m.fail("publishes message %d, which nobody sent", r.ID)
 		return
 	}
-	msg := &md.messages[r.id]
+	msg := &md.messages[r.ID]
 	switch {
 	case msg.fate == refused:
-		m.fail("publishes message %d, which was refused", r.id)
+		m.fail("publishes message %d, which was refused", r.ID)
 	case msg.seen:
-		m.fail("publishes message %d a second time", r.id)
-	case r.offset != md.next[r.queue]:
-		m.fail("publishes message %d at %d of queue %d, whose next is %d", r.id, r.offset, r.queue, md.next[r.queue])
+		m.fail("publishes message %d a second time", r.ID)
+	case r.Offset != md.next[r.Queue]:
+		m.fail("publishes message %d at %d of queue %d, whose next is %d", r.ID, r.Offset, r.Queue, md.next[r.Queue])
 	}
-	msg.seen, msg.offset, msg.queue = true, r.offset, r.queue
-	md.next[r.queue] = r.offset + 1
-}
-
-// nextBefore is where the queue offsets stood at an offset at which some publishing ended: what a store knows from its queues.
-func (md *model) nextBefore(at int64) [queues]int64 {
-	i, found := slices.BinarySearchFunc(md.marks, at, func(k mark, at int64) int { return int(k.at - at) })
-	if found {
-		return md.marks[i].next
-	}
-	var next [queues]int64
-	_ = records(md.log[:min(at, md.end())], func(r record) {
-		if r.id != 0 {
-			next[r.queue] = r.offset + 1
-		}
-	})
-	return next
+	msg.seen, msg.offset, msg.queue = true, r.Offset, r.Queue
+	md.next[r.Queue] = r.Offset + 1
 }
 
 // held tells whether a majority of voters, as the publisher or a leader knows them, has these bytes where they survive what this
-// flush mode promises to survive.
+// flush mode promises to survive. What is committed behind a change of members is so by the voters before the change.
 func (md *model) held(m *member, from int64, b []byte) bool {
-	if md.majority(m, from, b) {
-		return true
-	}
 	for _, o := range md.w.members {
-		if o.up && o != m && o.leads() && md.majority(o, from, b) {
-			return true
+		if o.up && (o == m || o.leads()) {
+			now := o.voters()
+			if md.majority(now, from, b) || md.majority(o.before, from, b) {
+				return true
+			}
 		}
 	}
 	return false
 }
 
-func (md *model) majority(m *member, from int64, b []byte) bool {
-	voters := m.voters()
+func (md *model) majority(voters []uint64, from int64, b []byte) bool {
 	n := 0
 	for _, id := range voters {
 		if o := md.w.byID(id); o != nil && o.holds(from, b) {
