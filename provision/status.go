@@ -5,12 +5,14 @@ package provision
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"rmqctl/internal/client"
+	"rmqctl/internal/protocol"
 	"rmqctl/inventory"
 )
 
@@ -18,6 +20,8 @@ import (
 type Status struct {
 	*client.ClusterStatus
 	Services []Service `json:"services"`
+	// Notes are what works and is not what the inventory says: a promoted slave, a leader that is not the preferred one.
+	Notes []string `json:"notes,omitempty"`
 }
 
 // Service is a unit on a host.
@@ -207,17 +211,72 @@ func (s *Session) addMissing(st *Status) {
 		}
 		x := &st.Groups[i]
 		for _, b := range g.Brokers {
-			if slices.ContainsFunc(x.Members, func(m client.MemberStatus) bool { return m.ID == b.ID }) {
+			if slices.ContainsFunc(x.Members, func(m client.MemberStatus) bool { return m.Addr == b.Addr() }) {
 				continue
 			}
 			role := "slave"
-			if b.Master() {
+			switch {
+			case b.Raft():
+				role = "follower"
+			case b.Master():
 				role = "master"
 			}
-			x.Members = append(x.Members, client.MemberStatus{ID: b.ID, Addr: b.Addr(), Role: role, LagBytes: -1, Err: s.missing(st, b)})
+			x.Members = append(x.Members, client.MemberStatus{ID: b.ID, Addr: b.Addr(), Role: role, LagBytes: -1, ETASeconds: -1, Err: s.missing(st, b)})
 		}
 		slices.SortFunc(x.Members, func(a, b client.MemberStatus) int { return int(a.ID - b.ID) })
+		x.Replicate(func(m *client.MemberStatus) string {
+			if b := byAddr(g, m.Addr); b != nil {
+				return replicaID(b)
+			}
+			return ""
+		})
+		st.Notes = append(st.Notes, notes(g, x)...)
 	}
+}
+
+func byAddr(g *inventory.Group, addr string) *inventory.Broker {
+	for _, b := range g.Brokers {
+		if b.Addr() == addr {
+			return b
+		}
+	}
+	return nil
+}
+
+// notes are what of a group works and is not what the inventory says.
+func notes(g *inventory.Group, x *client.GroupStatus) []string {
+	var out []string
+	lead := byAddr(g, x.Leader)
+	switch {
+	case x.Leader != "" && lead == nil:
+		out = append(out, fmt.Sprintf("%s: %s leads, which is no member by the inventory: `rmqctl member remove`, or write it down", g.Name, x.Leader))
+	case lead == nil:
+	case g.Raft && g.Preferred != nil && lead != g.Preferred:
+		out = append(out, fmt.Sprintf("%s: %s leads; preferred is %s: it takes the lead when it is level, or `rmqctl transfer INVENTORY %s %s`",
+			g.Name, lead.Member, g.Preferred.Member, g.Name, g.Preferred.Node.Name))
+	case !g.Raft && lead != g.Master:
+		out = append(out, fmt.Sprintf("%s: %s is master (promoted, epoch %d), the inventory's master %s is not. It stays so over restarts and deploys; "+
+			"back again with `rmqctl promote INVENTORY %s`", g.Name, lead.Member, x.Epoch, g.Master.Member, g.Master.Member))
+	}
+	if !g.Raft {
+		return out
+	}
+	for _, m := range x.Members {
+		if m.Addr != x.Leader || m.Replication == nil {
+			continue
+		}
+		for _, r := range m.Replication.Members {
+			if !slices.ContainsFunc(g.Brokers, func(b *inventory.Broker) bool { return b.RaftName() == r.ID }) {
+				out = append(out, fmt.Sprintf("%s: %s at %s is a member, and the inventory does not name it: `rmqctl member remove INVENTORY %s %s`", g.Name, r.ID, r.Addr, g.Name, r.ID))
+			}
+		}
+		for _, b := range g.Brokers {
+			if !slices.ContainsFunc(m.Replication.Members, func(r protocol.ReplicationMember) bool { return r.ID == b.RaftName() }) {
+				out = append(out, fmt.Sprintf("%s: %s on %s is not a member yet: `rmqctl member add INVENTORY %s %s`", g.Name, b.Member, b.Node.Name, g.Name, b.Node.Name))
+			}
+		}
+	}
+	return out
 }
 
 func (s *Session) missing(st *Status, b *inventory.Broker) string {

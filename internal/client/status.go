@@ -29,10 +29,14 @@ type NameServerStatus struct {
 	Err     string        `json:"error,omitempty"`
 }
 
-// GroupStatus is one broker name: a master and its slaves.
+// GroupStatus is one broker name: a master and its slaves, or a raft group.
 type GroupStatus struct {
 	Cluster string         `json:"cluster"`
 	Name    string         `json:"name"`
+	Mode    string         `json:"mode,omitempty"`   // raft or ha; "" when no member says (Java, an earlier release)
+	Epoch   int64          `json:"epoch,omitempty"`  // raft term, or the epoch of the master
+	Leader  string         `json:"leader,omitempty"` // who takes the sends, host:port
+	Health  string         `json:"health,omitempty"` // "3/3 in sync, tolerates 1 loss"
 	Members []MemberStatus `json:"members"`
 }
 
@@ -40,18 +44,22 @@ type GroupStatus struct {
 type MemberStatus struct {
 	ID           int64         `json:"id"`
 	Addr         string        `json:"addr"`
-	Role         string        `json:"role"` // master or slave, by its id
+	Role         string        `json:"role"` // what it says of itself, else master or slave by its id
 	Version      string        `json:"version"`
 	InTPS        float64       `json:"inTps"`  // messages stored per second, last 10 s
 	OutTPS       float64       `json:"outTps"` // messages read per second, last 10 s
 	MaxOffset    int64         `json:"maxOffset"`
-	LagBytes     int64         `json:"lagBytes"` // behind the master; -1: not known
+	LagBytes     int64         `json:"lagBytes"`   // behind the master; -1: not known
+	ETASeconds   int64         `json:"etaSeconds"` // until it is level; -1: not known
+	InSync       bool          `json:"inSync"`
 	DiskRatio    float64       `json:"diskRatio"`
 	Uptime       time.Duration `json:"uptimeNanos"`
 	RegisteredAt int           `json:"registeredAt"`              // name servers that know it
 	Refuses      string        `json:"takesNoMessages,omitempty"` // why; the broker answers, and is read from
 	Damaged      string        `json:"storeDamaged,omitempty"`    // what the broker found damaged in its files since it was started
 	Err          string        `json:"error,omitempty"`
+	// Replication is what the member said of its group (GET_REPLICATION_STATE); nil: it does not know the question.
+	Replication *protocol.ReplicationState `json:"replication,omitempty"`
 	// Runtime is everything the broker said (GET_BROKER_RUNTIME_INFO).
 	Runtime map[string]string `json:"-"`
 }
@@ -90,6 +98,7 @@ func (c *Client) Status(ctx context.Context) (*ClusterStatus, error) {
 	wg.Wait()
 	for g := range s.Groups {
 		lags(s.Groups[g].Members)
+		s.Groups[g].Replicate(nil)
 	}
 	return s, nil
 }
@@ -122,7 +131,7 @@ func mergeInfos(infos []*protocol.ClusterInfo) []GroupStatus {
 		if k.id != 0 {
 			role = "slave"
 		}
-		g.Members = append(g.Members, MemberStatus{ID: k.id, Addr: k.addr, Role: role, LagBytes: -1, RegisteredAt: n})
+		g.Members = append(g.Members, MemberStatus{ID: k.id, Addr: k.addr, Role: role, LagBytes: -1, ETASeconds: -1, RegisteredAt: n})
 	}
 	var out []GroupStatus
 	for _, name := range slices.Sorted(maps.Keys(groups)) {
@@ -149,6 +158,9 @@ func (c *Client) look(ctx context.Context, m *MemberStatus) {
 		return
 	}
 	m.Runtime = kv
+	if s, err := CallJSON[protocol.ReplicationState](ctx, c, m.Addr, protocol.GetReplicationState, nil); err == nil {
+		m.Replication, m.Role = s, s.Role
+	}
 	m.Version = kv["brokerVersionDesc"]
 	m.InTPS = FirstNumber(kv["putTps"])
 	m.OutTPS = FirstNumber(kv["getTransferedTps"])
@@ -189,7 +201,10 @@ func (s *ClusterStatus) Healthy() (bool, []string) {
 		why = append(why, "no broker is registered")
 	}
 	for _, g := range s.Groups {
-		if g.Members[0].ID != 0 {
+		switch {
+		case g.Mode != "" && g.Leader == "":
+			why = append(why, fmt.Sprintf("group %s: %s", g.Name, g.Health))
+		case g.Members[0].ID != 0:
 			why = append(why, fmt.Sprintf("group %s has no master", g.Name))
 		}
 		for _, m := range g.Members {
@@ -200,6 +215,8 @@ func (s *ClusterStatus) Healthy() (bool, []string) {
 				why = append(why, fmt.Sprintf("broker %s[%d] %s takes no messages: %s", g.Name, m.ID, m.Addr, m.Refuses))
 			case m.RegisteredAt < len(s.NameServers):
 				why = append(why, fmt.Sprintf("broker %s[%d] %s is registered at %d of %d name servers", g.Name, m.ID, m.Addr, m.RegisteredAt, len(s.NameServers)))
+			case g.Mode == protocol.ModeRaft && g.Leader != "" && !m.InSync:
+				why = append(why, fmt.Sprintf("broker %s[%d] %s is not in sync: %s", g.Name, m.ID, m.Addr, m.Behind()))
 			}
 		}
 	}

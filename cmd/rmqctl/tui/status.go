@@ -153,6 +153,9 @@ func (m *StatusModel) body(b *strings.Builder) {
 		}
 		b.WriteString("  " + style.Render(r.text) + "\n")
 	}
+	for _, n := range m.status.Notes {
+		b.WriteString("\n" + styleDim.Render(n) + "\n")
+	}
 	if m.err != nil {
 		b.WriteString("\n" + styleBad.Render(m.err.Error()) + "\n")
 	}

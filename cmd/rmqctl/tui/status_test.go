@@ -10,6 +10,7 @@ import (
 	tea "github.com/charmbracelet/bubbletea"
 
 	"rmqctl/internal/client"
+	"rmqctl/internal/protocol"
 	"rmqctl/provision"
 )
 
@@ -30,14 +31,48 @@ func TestTableSaysEverythingOfEveryBroker(t *testing.T) {
   10.0.0.1:9876           2 brokers   300µs  ok
 
 BROKERS
-  group            role     id address                version       in/s     out/s       lag   disk    uptime   ns state
-  broker-a         master    0 10.0.0.1:10911         4.9.8         12.3       0.0         -    31%   1h30m0s  1/1 ok
-                   slave     1 10.0.0.2:10911         4.9.8          0.0       0.0    50 MiB    30%        3d  1/1 ok
-  broker-b         slave     1 10.0.0.3:10911                        0.0       0.0         ?     0%        0s  1/1 DOWN  connection refused
+  group            role       id address                version       in/s     out/s         lag   disk    uptime   ns state
+  broker-a         master      0 10.0.0.1:10911         4.9.8         12.3       0.0           -    31%   1h30m0s  1/1 ok
+                   slave       1 10.0.0.2:10911         4.9.8          0.0       0.0      50 MiB    30%        3d  1/1 ok
+  broker-b         slave       1 10.0.0.3:10911                        0.0       0.0           ?     0%        0s  1/1 DOWN  connection refused
                    NO MASTER: reads only
 `
 	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func raftGroup() client.GroupStatus {
+	lead := &protocol.ReplicationState{Mode: protocol.ModeRaft, Self: "n1", Role: protocol.RoleLeader, Epoch: 7, Writable: true, Members: []protocol.ReplicationMember{
+		{ID: "n0", Voter: true, Connected: true, InSync: true}, {ID: "n1", Voter: true, Connected: true, InSync: true},
+		{ID: "n2", Voter: true, Connected: true, LagBytes: 50 << 20, ETASeconds: 12},
+	}}
+	g := client.GroupStatus{Cluster: "c", Name: "broker-r0", Members: []client.MemberStatus{
+		{ID: 0, Addr: "10.0.0.2:10911", Role: protocol.RoleLeader, RegisteredAt: 1, Replication: lead},
+		{ID: 1, Addr: "10.0.0.1:10911", Role: protocol.RoleFollower, RegisteredAt: 1, Replication: &protocol.ReplicationState{Mode: protocol.ModeRaft, Self: "n0", Epoch: 7}},
+		{ID: 3, Addr: "10.0.0.3:10911", Role: protocol.RoleFollower, RegisteredAt: 1, Replication: &protocol.ReplicationState{Mode: protocol.ModeRaft, Self: "n2", Epoch: 6}},
+	}}
+	g.Replicate(nil)
+	return g
+}
+
+func TestTableSaysWhoLeadsARaftGroupAndWhoIsInSync(t *testing.T) {
+	g := raftGroup()
+	led := Table(&provision.Status{ClusterStatus: &client.ClusterStatus{Groups: []client.GroupStatus{g}}, Notes: []string{"broker-r0: something to know"}})
+	for _, want := range []string{"raft, term 7, led by 10.0.0.2:10911: 2/3 in sync, tolerates no loss", "50 MiB 12s", "leader      0", "note: broker-r0: something to know"} {
+		if !strings.Contains(led, want) {
+			t.Errorf("%q is not in\n%s", want, led)
+		}
+	}
+	ok, why := (&client.ClusterStatus{Groups: []client.GroupStatus{g}}).Healthy()
+	if ok || len(why) != 1 || !strings.Contains(why[0], "broker-r0[3] 10.0.0.3:10911 is not in sync: 52428800 bytes behind, level in about 12 s") {
+		t.Errorf("health: %v", why)
+	}
+	g.Members[0].Replication.Role, g.Members[0].Replication.Why = protocol.RoleFollower, "no majority answers"
+	g.Replicate(nil)
+	lost := Table(&provision.Status{ClusterStatus: &client.ClusterStatus{Groups: []client.GroupStatus{g}}})
+	if !strings.Contains(lost, "NO LEADER: no majority answers") {
+		t.Errorf("%s", lost)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/charmbracelet/lipgloss"
 
 	"rmqctl/internal/client"
+	"rmqctl/internal/protocol"
 	"rmqctl/provision"
 )
 
@@ -19,8 +20,8 @@ var columns = []struct {
 	width int
 	right bool
 }{
-	{"group", 16, false}, {"role", 7, false}, {"id", 3, true}, {"address", 22, false}, {"version", 8, false},
-	{"in/s", 9, true}, {"out/s", 9, true}, {"lag", 9, true}, {"disk", 6, true}, {"uptime", 9, true}, {"ns", 4, true}, {"state", 0, false},
+	{"group", 16, false}, {"role", 9, false}, {"id", 3, true}, {"address", 22, false}, {"version", 8, false},
+	{"in/s", 9, true}, {"out/s", 9, true}, {"lag", 11, true}, {"disk", 6, true}, {"uptime", 9, true}, {"ns", 4, true}, {"state", 0, false},
 }
 
 // Table is the cluster as plain text: what `status --output plain` prints and the live view colours.
@@ -37,6 +38,9 @@ func Table(s *provision.Status) string {
 	b.WriteString("\nBROKERS\n  " + header() + "\n")
 	for _, row := range rows(s) {
 		b.WriteString("  " + row.text + "\n")
+	}
+	for _, n := range s.Notes {
+		b.WriteString("\nnote: " + n + "\n")
 	}
 	return b.String()
 }
@@ -77,11 +81,32 @@ func rows(s *provision.Status) []row {
 				rate(m), out1(m), lag(m), percent(m.DiskRatio), uptime(m.Uptime), fmt.Sprintf("%d/%d", m.RegisteredAt, len(s.NameServers)), state,
 			})})
 		}
-		if len(g.Members) > 0 && g.Members[0].ID != 0 {
+		if line, bad := replication(g); line != "" {
+			out = append(out, row{group: g.Name, bad: bad, text: fmt.Sprintf("%-16s %s", "", line)})
+		}
+		if len(g.Members) > 0 && g.Members[0].ID != 0 && g.Mode == "" {
 			out = append(out, row{group: g.Name, bad: true, text: fmt.Sprintf("%-16s NO MASTER: reads only", "")})
 		}
 	}
 	return out
+}
+
+// replication is the line below a group: term or epoch, who leads, who is in sync.
+func replication(g client.GroupStatus) (line string, bad bool) {
+	switch {
+	case g.Mode == "":
+		return "", false
+	case g.Leader == "":
+		return strings.ToUpper(g.Health[:len("no leader")]) + g.Health[len("no leader"):], true
+	case g.Mode == protocol.ModeRaft:
+		line = fmt.Sprintf("raft, term %d, led by %s: %s", g.Epoch, g.Leader, g.Health)
+	default:
+		line = fmt.Sprintf("epoch %d: %s", g.Epoch, g.Health)
+	}
+	for _, m := range g.Members {
+		bad = bad || !m.InSync
+	}
+	return line, bad
 }
 
 func rate(m client.MemberStatus) string { return fmt.Sprintf("%.1f", m.InTPS) }
@@ -93,6 +118,8 @@ func lag(m client.MemberStatus) string {
 		return "-"
 	case m.LagBytes < 0:
 		return "?"
+	case m.ETASeconds > 0:
+		return fmt.Sprintf("%s %ds", Bytes(m.LagBytes), m.ETASeconds)
 	}
 	return Bytes(m.LagBytes)
 }
