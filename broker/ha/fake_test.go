@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"sync"
 	"testing"
@@ -172,3 +173,5 @@ func await(m *Master, next int64, timeout time.Duration) <-chan Status {
 	m.Await(next, timeout, func(s Status) { c <- s })
 	return c
 }
+
+var quiet = slog.New(slog.DiscardHandler)

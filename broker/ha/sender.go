@@ -75,10 +75,11 @@ func (s *slaveConn) begin(at int64) {
 	s.lastWrite.Store(s.m.mono())
 }
 
+// pause looks again soon: the limit may have been raised meanwhile.
 func (s *slaveConn) pause(d time.Duration) {
 	select {
 	case <-s.ctx.Done():
-	case <-s.m.o.Clock.After(d):
+	case <-s.m.o.Clock.After(min(d, 100*time.Millisecond)):
 	}
 }
 
