@@ -47,7 +47,9 @@ type Core struct {
 	sent             uint64 // the last entry that others may have from us
 	silent           int    // ticks since a leader was heard of
 	ticks            int
-	target, targetOf uint64 // NoVote ends when the log reaches target, the end of the leader's log in this term
+	best             entryID // the longest log that asked for a vote since
+	term, before     uint64  // the newest term of a leader heard of, and what was committed here when it began
+	target, targetOf uint64  // NoVote ends when the log reaches target, the end of the leader's log in this term
 	peers            map[uint64]*watch
 	levelFor         int    // ticks that the preferred member has been level
 	lastTick         uint64 // the leader's last entry at the tick before
@@ -55,6 +57,13 @@ type Core struct {
 	replies []pb.Message
 	members int // changes with the members
 	broken  error
+}
+
+// entryID says how far a log reaches: terms first.
+type entryID struct{ term, index uint64 }
+
+func (a entryID) less(b entryID) bool {
+	return a.term < b.term || a.term == b.term && a.index < b.index
 }
 
 // round is one proposal: log bytes that the store has written.
@@ -145,8 +154,8 @@ func (c *Core) Tick() (err error) {
 	c.silent++
 	if c.state() == raft.StateLeader {
 		c.silent = 0
+		c.watchPeers() // first: the library's tick forgets who was active
 		c.rn.Tick()
-		c.watchPeers()
 	} else {
 		// The library's own timeout is drawn by the machine's randomness; ours can be repeated. This only moves the lease.
 		c.rn.TickQuiesced()
@@ -197,8 +206,8 @@ func (c *Core) Step(m pb.Message) (err error) {
 		return c.broken
 	}
 	defer c.guard(&err)
-	if !c.admit(&m) {
-		return nil
+	if ok, err := c.admit(&m); !ok {
+		return err
 	}
 	before := c.rn.BasicStatus()
 	if m.Type == pb.MsgAppResp && m.Reject && before.RaftState == raft.StateLeader && m.Term == before.Term {
@@ -209,7 +218,7 @@ func (c *Core) Step(m pb.Message) (err error) {
 	switch m.Type {
 	case pb.MsgApp, pb.MsgHeartbeat, pb.MsgSnap:
 		if m.Term == now.Term && now.Lead == m.From {
-			c.elapsed, c.silent = 0, 0
+			c.elapsed, c.silent, c.best = 0, 0, entryID{}
 		}
 	case pb.MsgVote:
 		if now.Vote == m.From && (before.Vote != now.Vote || before.Term != now.Term) {
@@ -220,34 +229,75 @@ func (c *Core) Step(m pb.Message) (err error) {
 }
 
 // admit says whether the library is to see the message, and takes from it what is ours.
-func (c *Core) admit(m *pb.Message) bool {
+func (c *Core) admit(m *pb.Message) (bool, error) {
 	switch m.Type {
 	case pb.MsgVote, pb.MsgPreVote:
-		return c.mayVote()
+		return c.mayVote(entryID{m.LogTerm, m.Index}), nil
 	case pb.MsgTimeoutNow:
-		return c.group.NoVote == ""
+		return c.group.NoVote == "", nil
 	case pb.MsgHeartbeat:
-		if len(m.Context) == 8 {
-			c.aim(m.Term, binary.BigEndian.Uint64(m.Context))
+		if err := c.trust(m); err != nil {
+			return false, err
 		}
-		m.Context = nil
-		return c.heartbeatFits(m)
+		return c.heartbeatFits(m), nil
 	case pb.MsgApp:
 		if err := checkAppend(m); err != nil {
 			c.o.Logger.Error("a peer sends what no member sends", "remote", PeerName(m.From), "err", err)
-			return false
+			return false, nil
 		}
-		return true
+		err := c.trust(m)
+		return err == nil, err
 	case pb.MsgSnap:
 		if m.Snapshot == nil {
-			return false
+			return false, nil
 		}
 		_, err := parseSnapshot(m.Snapshot)
-		return err == nil
-	case pb.MsgAppResp, pb.MsgVoteResp, pb.MsgPreVoteResp, pb.MsgHeartbeatResp:
-		return true
+		return err == nil, nil
+	case pb.MsgAppResp:
+		if last := max(c.sent, c.ix.last); !m.Reject && m.Index > last && m.Term == c.rn.BasicStatus().Term {
+			c.o.Logger.Error("a peer acknowledges what it was not sent", "remote", PeerName(m.From), "entry", m.Index, "last", last)
+			return false, nil
+		}
+		return true, nil
+	case pb.MsgVoteResp, pb.MsgPreVoteResp, pb.MsgHeartbeatResp:
+		return true, nil
 	}
-	return false
+	return false, nil
+}
+
+// trust holds a leader's message against what was committed here. A leader has all of it, unless members have lost what they
+// had acknowledged from memory, when most of the hosts lost power at once. Then this member has the only copy, and stops
+// with it; the library would take the one for the other.
+func (c *Core) trust(m *pb.Message) error {
+	last := uint64(math.MaxUint64)
+	if len(m.Context) == 8 {
+		last = binary.BigEndian.Uint64(m.Context)
+	}
+	m.Context = nil
+	if m.Term < c.rn.BasicStatus().Term {
+		return nil
+	}
+	if m.Term > c.term {
+		c.term, c.before = m.Term, c.applied
+	}
+	if last < c.before {
+		return c.halt(fmt.Errorf("the log of the leader %s ends with entry %d, here entry %d is committed: the group has lost what it had acknowledged; "+
+			"keep this log if its last messages matter, and empty the store to join again", PeerName(m.From), last, c.before))
+	}
+	for i := range m.Entries {
+		e := &m.Entries[i]
+		if e.Index > c.applied {
+			break
+		}
+		if t, err := c.st.Term(e.Index); err == nil && t != e.Term {
+			return c.halt(fmt.Errorf("entry %d is committed here with term %d, the leader %s has it with term %d: the group has lost what it had acknowledged; "+
+				"keep this log if its last messages matter, and empty the store to join again", e.Index, t, PeerName(m.From), e.Term))
+		}
+	}
+	if last != math.MaxUint64 && m.Type == pb.MsgHeartbeat {
+		c.aim(m.Term, last)
+	}
+	return nil
 }
 
 // heartbeatFits: a leader that believes us to have more than we have (our host lost power, our disk is new) is told what we

@@ -133,9 +133,16 @@ func (c *Core) Peers() []Peer {
 func (c *Core) Formed() bool { return c.group.Base.Index > 0 }
 
 // mayVote: see NoVote. A member that lost memory, not its disk, votes after all when for long nobody has led: else a group
-// whose hosts all lost power would never have a leader again. Those that lack nothing come first.
-func (c *Core) mayVote() bool {
-	return c.group.NoVote == "" || c.group.NoVote == afterPower && c.silent >= 5*c.o.ElectionTicks
+// whose hosts all lost power would never have a leader again. It votes for the longest log that it has heard of. Such
+// members ask for votes some time before they give any, so that everybody has heard of everybody.
+func (c *Core) mayVote(log entryID) bool {
+	if c.group.NoVote == "" {
+		return true
+	}
+	if c.best.less(log) {
+		c.best = log
+	}
+	return c.group.NoVote == afterPower && c.silent >= 15*c.o.ElectionTicks && !log.less(c.best)
 }
 
 func (c *Core) mayCampaign() bool {

@@ -94,8 +94,8 @@ func speaksOfOurDisk(t pb.MessageType) bool {
 }
 
 func (c *Core) send(m *pb.Message, send func(pb.Message)) {
-	if m.Type == pb.MsgHeartbeat {
-		// A member that does not vote learns from it how far it has to come.
+	if m.Type == pb.MsgHeartbeat || m.Type == pb.MsgApp {
+		// A member that does not vote learns from it how far it has to come; see trust, too.
 		m.Context = binary.BigEndian.AppendUint64(nil, c.sent)
 	}
 	send(*m)

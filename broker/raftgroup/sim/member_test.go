@@ -168,6 +168,7 @@ func (m *member) lose(rounds []round) {
 // published is told of what readers of this member see from now on.
 func (m *member) published(from, to int64, b []byte) {
 	m.w.Mark(m.id, uint64(from), uint64(to))
+	m.voters()
 	m.w.model.published(m, from, to, b)
 	m.visible, m.acked = max(m.visible, to), max(m.acked, to)
 	if to >= m.lacks {
