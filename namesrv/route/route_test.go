@@ -174,6 +174,47 @@ func TestTwoAddressesClaimOnePlace(t *testing.T) {
 	b.want("place", b.route("T"), "a/6 amap[0:10.0.0.7:10911]")
 }
 
+func TestALaterElectionKeepsTheMastersPlace(t *testing.T) {
+	b := newBench(t)
+	leads := func(addr string, term int64) (Master, bool) {
+		m, _, ok := b.Register(Registration{Broker: Broker{"C", "a", addr, 0}, HAAddr: addr + "-ha", Version: protocol.DataVersion{StateVersion: term},
+			Owner: "o" + addr, Topics: topics(6, "T")}, b.clk.Now())
+		return m, ok
+	}
+	follows := func(addr string, id, term int64) Master {
+		m, _, _ := b.Register(Registration{Broker: Broker{"C", "a", addr, id}, Version: protocol.DataVersion{StateVersion: term}, Owner: "o" + addr}, b.clk.Now())
+		return m
+	}
+	leads("n0", 1)
+	follows("n1", 2, 1)
+	follows("n2", 3, 1)
+	leads("n1", 2)
+	b.want("the new leader has the place, and its own of a follower is free", b.route("T"), "a/6 amap[0:n1 3:n2]")
+	if m, ok := leads("n0", 1); ok || m != (Master{"n1", "n1-ha"}) {
+		t.Errorf("a late registration of the old leader: %v %v", m, ok)
+	}
+	b.want("it changes nothing", b.route("T"), "a/6 amap[0:n1 3:n2]")
+	b.Unregister(Broker{"C", "a", "n0", 0})
+	b.Disconnected("on0", b.clk.Now())
+	b.want("nor does its end", b.route("T"), "a/6 amap[0:n1 3:n2]")
+	if m := follows("n0", 1, 2); m.Addr != "n1" {
+		t.Errorf("as a follower it is told %v", m)
+	}
+	b.Disconnected("on1", b.clk.Now())
+	b.want("the dead leader is gone at once", b.route("T"), "a/6 amap[1:n0 3:n2]")
+	if _, ok := leads("n0", 1); ok {
+		t.Error("while the later leader is away, an earlier one took its place")
+	}
+	b.want("nobody leads, everybody can be read", b.route("T"), "a/6 amap[1:n0 3:n2]")
+	leads("n2", 3)
+	b.want("the next leader", b.route("T"), "a/6 amap[0:n2 1:n0]")
+	b.Unregister(Broker{"C", "a", "n2", 0})
+	b.Unregister(Broker{"C", "a", "n0", 1})
+	if _, ok := leads("n0", 1); !ok {
+		t.Error("a group that was taken down and set up anew is still held to its elections")
+	}
+}
+
 func TestMask(t *testing.T) {
 	const shown, masked = "a/6 b/6", "a/4 b/6"
 	lease := 60 * time.Second

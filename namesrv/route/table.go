@@ -5,12 +5,14 @@
 // to a broker name, not to an address: a group keeps its queues as long as one of its brokers is there, so that what a
 // dead master holds can be read from its slave.
 //
-// Three things are done otherwise than in RocketMQ, because they lose routes or permissions there:
+// Four things are done otherwise than in RocketMQ, because they lose routes or permissions there:
 //   - A write mask (see mask.go) lies over the permissions and does not replace them: it outlives the registrations
 //     that come every 30 s, and lifting it gives each topic the permission it had, not 6.
 //   - The topics of a master's registration are merged whatever its data version says. A broker that sends one changed
 //     topic raises the version; a name server that missed an earlier change would never get it.
 //   - An unregistration or a closed connection removes an address only if it is still the one that holds the id.
+//   - A master of an earlier election or promotion (StateVersion) does not get the place of a later one, also when that one
+//     is away: as long as anybody of the group is there, it is remembered. It is told who the later one is.
 package route
 
 import (
@@ -71,6 +73,7 @@ type Table struct {
 type group struct {
 	cluster string
 	addrs   map[int64]string
+	state   int64 // the highest StateVersion of a master
 }
 
 type live struct {
@@ -92,7 +95,7 @@ func New() *Table {
 
 // Register takes a registration in. moved names the address that held the same id until now, if it was another one:
 // two machines that claim one place are told apart by nothing but this. accepted is false when the place belongs to a
-// broker of a later election.
+// broker of a later election: moved is that one, if it is there, and master tells where.
 func (t *Table) Register(r Registration, now time.Time) (master Master, moved string, accepted bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -105,10 +108,14 @@ func (t *Table) Register(r Registration, now time.Time) (master Master, moved st
 		t.groups[r.Name] = g
 	}
 	old, had := g.addrs[r.ID]
-	if had && old != r.Addr {
-		if holder := t.live[old]; holder != nil && holder.version.StateVersion > r.Version.StateVersion {
-			return Master{}, old, false
+	if r.ID == MasterID {
+		if r.Version.StateVersion < g.state {
+			t.refuseLocked(g, r)
+			return t.holderLocked(g), old, false
 		}
+		g.state = r.Version.StateVersion
+	}
+	if had && old != r.Addr {
 		moved = old
 	}
 	g.cluster = r.Cluster
@@ -138,6 +145,18 @@ func (t *Table) masterLocked(r Registration, g *group) Master {
 	if r.ID == MasterID {
 		return Master{}
 	}
+	return t.holderLocked(g)
+}
+
+// refuseLocked takes a master that was replaced out of the place it had: it is no master, and has not said yet what it is.
+func (t *Table) refuseLocked(g *group, r Registration) {
+	if g.addrs[MasterID] == r.Addr {
+		delete(g.addrs, MasterID)
+	}
+}
+
+// holderLocked is who has the master's place now.
+func (t *Table) holderLocked(g *group) Master {
 	l := t.live[g.addrs[MasterID]]
 	if l == nil {
 		return Master{}
