@@ -25,6 +25,7 @@ type Config struct {
 	ReturnOrderTopicConfigToBroker bool
 	EnableAllTopicList             bool
 	EnableTopicList                bool
+	SupportActingMaster            bool
 	ScanNotActiveBrokerInterval    time.Duration
 	NeedWaitForService             bool
 	WaitForService                 time.Duration
@@ -48,6 +49,7 @@ func (c *Config) Keys() conf.Set {
 			conf.Bool(&c.ReturnOrderTopicConfigToBroker, "returnOrderTopicConfigToBroker", true, "Answer registrations with the order configuration of all topics.").IsLive(),
 			conf.Bool(&c.EnableAllTopicList, "enableAllTopicList", true, "Answer the list of all topics.").IsLive(),
 			conf.Bool(&c.EnableTopicList, "enableTopicList", true, "Answer the other lists of topics.").IsLive(),
+			conf.Bool(&c.SupportActingMaster, "supportActingMaster", true, "While a group has no master, show its lowest slave in the master's place of a route, without write permission.").IsLive(),
 			conf.Millis(&c.ScanNotActiveBrokerInterval, "scanNotActiveBrokerInterval", 10*time.Second, "Pause between two looks for brokers that have fallen silent.").Range(1, 1<<31-1),
 			conf.Bool(&c.NeedWaitForService, "needWaitForService", false, "Answer route requests with an error for a while after the start, until brokers have registered."),
 			conf.Seconds(&c.WaitForService, "waitSecondsForService", 45*time.Second, "How long needWaitForService waits."),
@@ -59,7 +61,6 @@ func (c *Config) Keys() conf.Set {
 func known() conf.Set {
 	return conf.Join(conf.Set{
 		conf.Unserved("clusterTest", "false", "routes are not fetched from another name server"),
-		conf.Unserved("supportActingMaster", "false", "a slave does not act as master"),
 		conf.Unserved("enableControllerInNamesrv", "false", "failover by a controller is not served"),
 		conf.Unserved("useTLS", "false", "TLS is not served"),
 	},

@@ -24,6 +24,7 @@ var differences = map[string]string{
 	"kvConfigPath":                "the layer below the file gives the home directory",
 	"configStorePath":             "the layer below the file gives the home directory",
 	"listenPort":                  "RocketMQ sets 9876 at start-up",
+	"supportActingMaster":         "client-go reads from a slave only where a route shows it in the master's place",
 	"scanNotActiveBrokerInterval": "4.9 has no key and scans every 10 s",
 }
 
@@ -58,7 +59,7 @@ func TestDefaultsAndRoundTrip(t *testing.T) {
 	want := &Config{BindAddress: "0.0.0.0", ListenPort: 9876, ServerChannelMaxIdleTime: 2 * time.Minute,
 		KVConfigPath: "/home/rmq/namesrv/kvConfig.json", ConfigStorePath: "/home/rmq/namesrv/namesrv.properties",
 		ConfigBlackList: "configBlackList;configStorePath;kvConfigPath", ReturnOrderTopicConfigToBroker: true,
-		EnableAllTopicList: true, EnableTopicList: true, ScanNotActiveBrokerInterval: 10 * time.Second, WaitForService: 45 * time.Second}
+		EnableAllTopicList: true, EnableTopicList: true, SupportActingMaster: true, ScanNotActiveBrokerInterval: 10 * time.Second, WaitForService: 45 * time.Second}
 	if err != nil || len(w) != 0 || !reflect.DeepEqual(l.Load(), want) {
 		t.Fatalf("%+v %v %v", l.Load(), w, err)
 	}

@@ -7,6 +7,7 @@ import (
 
 	"rmqctl/internal/protocol"
 	"rmqctl/internal/remoting"
+	"rmqctl/namesrv/route"
 )
 
 const noRoute = "No topic route info in name server for the topic: %s\nSee http://rocketmq.apache.org/docs/faq/ for further details."
@@ -21,6 +22,9 @@ func (p *Processors) routeOfTopic(x *remoting.Exchange, q *protocol.RouteRequest
 	r, ok := p.Table.Topic(q.Topic, now)
 	if !ok {
 		return nil, protocol.Errorf(protocol.TopicNotExist, noRoute, q.Topic)
+	}
+	if cfg.SupportActingMaster {
+		route.Act(r)
 	}
 	if cfg.OrderMessageEnable {
 		r.OrderTopicConf, _ = p.KV.Get(protocol.NamespaceOrderTopic, q.Topic)
