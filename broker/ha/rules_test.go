@@ -231,7 +231,7 @@ func TestProgress(t *testing.T) {
 		p.sample(i*second, i*100, 5000+i*40)
 	}
 	rate, left := p.rate(19*second, 1900, 5760)
-	if rate != 100 || left != time.Duration(float64(5760-1900)/60*float64(time.Second)) {
+	if rate != 100 || left != (5760-1900)*time.Second/60 {
 		t.Errorf("%d in a second, %v", rate, left)
 	}
 	if _, left = p.rate(20*second, 2000, 2000); left != 0 {
