@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"rmqctl/internal/client"
+	"rmqctl/internal/protocol"
 	"rmqctl/internal/remoting"
 )
 
@@ -24,9 +25,15 @@ type router struct {
 	c     *client.Client
 	rc    *remoting.Client
 	topic string
-	now   atomic.Pointer[map[string]map[int64]string]
+	now   atomic.Pointer[map[string]place]
 	stop  context.CancelFunc
 	ended sync.WaitGroup
+}
+
+// place is where a set is found.
+type place struct {
+	addrs    map[int64]string
+	writable bool // without a master the route may show a slave under id 0, to read from
 }
 
 // newRemoting is a client that gives up connecting soon: a silent host must not hold up what is asked of another.
@@ -39,7 +46,7 @@ func newRemoting() *remoting.Client {
 func newRouter(namesrvs []string, topic string) *router {
 	r := &router{rc: newRemoting(), topic: topic}
 	r.c, _ = client.New(client.Options{NameServers: namesrvs, Timeout: 500 * time.Millisecond, Remoting: r.rc})
-	r.now.Store(&map[string]map[int64]string{})
+	r.now.Store(&map[string]place{})
 	ctx, stop := context.WithCancel(context.Background())
 	r.stop = stop
 	r.ended.Go(func() {
@@ -63,19 +70,30 @@ func (r *router) ask(ctx context.Context) {
 	if err != nil {
 		return
 	}
-	sets := map[string]map[int64]string{}
+	sets := map[string]place{}
 	for _, b := range route.BrokerDatas {
-		sets[b.BrokerName] = b.BrokerAddrs
+		sets[b.BrokerName] = place{addrs: b.BrokerAddrs}
+	}
+	for _, q := range route.QueueDatas {
+		if p, ok := sets[q.BrokerName]; ok && q.Perm&protocol.PermWrite != 0 {
+			p.writable = true
+			sets[q.BrokerName] = p
+		}
 	}
 	r.now.Store(&sets)
 }
 
 // leader is where producers of a set send to, "" while there is nobody.
-func (r *router) leader(set string) string { return (*r.now.Load())[set][0] }
+func (r *router) leader(set string) string {
+	if p := (*r.now.Load())[set]; p.writable {
+		return p.addrs[0]
+	}
+	return ""
+}
 
 // reader is where consumers read: of the leader, or of anybody while there is none.
 func (r *router) reader(set string) string {
-	addrs := (*r.now.Load())[set]
+	addrs := (*r.now.Load())[set].addrs
 	if a := addrs[0]; a != "" {
 		return a
 	}

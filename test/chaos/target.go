@@ -46,12 +46,12 @@ func Leaders() Target {
 	}}
 }
 
-// Follower is a replica of a set that does not lead.
+// Follower is a replica of a set that lives and does not lead.
 func Follower() Target {
 	return Target{"a follower", func(c *Cluster, rnd *rand.Rand) []*Member {
 		s := c.Sets[rnd.IntN(len(c.Sets))]
 		leads := c.Leader(s)
-		return some(slices.DeleteFunc(slices.Clone(s.Members), func(m *Member) bool { return m == leads }), rnd)
+		return some(slices.DeleteFunc(slices.Clone(s.Members), func(m *Member) bool { return m == leads || !m.Alive() }), rnd)
 	}}
 }
 

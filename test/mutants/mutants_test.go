@@ -27,7 +27,7 @@ func TestMutants(t *testing.T) {
 			defer func() { <-at }()
 			overlay := m.overlay(t, root)
 			begun := time.Now()
-			out, failed := m.caught.play(t, root, "-overlay", overlay)
+			out, failed := m.caught.play(t, root, overlay)
 			switch {
 			case !failed:
 				t.Errorf("not caught by %s -run %s %v", m.caught.pkg, m.caught.run, m.caught.args)
@@ -55,7 +55,7 @@ func TestGuardsPassWithoutAMutant(t *testing.T) {
 			continue
 		}
 		t.Run(m.caught.pkg+" "+m.caught.run, func(t *testing.T) {
-			if out, failed := m.caught.play(t, root); failed {
+			if out, failed := m.caught.play(t, root, ""); failed {
 				t.Errorf("it fails without any mutant:\n%s", tail(out))
 			} else if strings.Contains(out, "no tests to run") {
 				t.Errorf("there is no such test")
@@ -90,13 +90,22 @@ func (m *mutant) overlay(t *testing.T, root string) string {
 	return overlay
 }
 
-// play runs the guard in the tree.
-func (g guard) play(t *testing.T, root string, flags ...string) (out string, failed bool) {
+// play runs the guard in the tree, with an overlay or ("") without.
+func (g guard) play(t *testing.T, root, overlay string) (out string, failed bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), limit+time.Minute)
 	defer cancel()
-	args := append([]string{"test", "-failfast", "-timeout", limit.String(), "-run", g.run, "-vet=off"}, flags...)
+	args := []string{"test", "-failfast", "-timeout", limit.String(), "-run", g.run, "-vet=off"}
+	if overlay != "" && !g.processes {
+		args = append(args, "-overlay", overlay)
+	}
+	if g.processes {
+		args = append(args, "-count=1") // go does not see that the program changed
+	}
 	args = append(append(args, g.pkg), g.args...)
+	if overlay != "" && g.processes {
+		args = append(args, "-program-overlay="+overlay)
+	}
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = root
 	b, err := cmd.CombinedOutput()

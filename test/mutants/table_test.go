@@ -5,14 +5,19 @@ type guard struct {
 	pkg  string
 	run  string
 	args []string
+	// processes: the test runs the program itself, so it is the program that is built wrong.
+	processes bool
 }
 
 var (
 	// powerCuts plays seeds of kills and power cuts against the store alone.
-	powerCuts = guard{"./broker/store/torture", "^TestSeeds$", []string{"-seeds=300"}}
+	powerCuts = guard{"./broker/store/torture", "^TestSeeds$", []string{"-seeds=300"}, false}
 )
 
-func unit(pkg, run string) guard { return guard{pkg, run, nil} }
+func unit(pkg, run string) guard { return guard{pkg, run, nil, false} }
+
+// clusters is a test of test/chaos: real processes, real networks.
+func clusters(run string) guard { return guard{"./test/chaos", "^" + run + "$", nil, true} }
 
 type mutant struct {
 	name     string // what a programmer did
@@ -105,4 +110,10 @@ var mutants = []mutant{
 
 	{"a clock that is set makes files old", "internal/clock/steady.go",
 		"func MonoOf(t time.Time) time.Duration { return t.Sub(begin) }", "func MonoOf(t time.Time) time.Duration { return t.Round(0).Sub(begin.Round(0)) }", unit("./broker/store", "TestAClockThatIsSetDeletesNothing")},
+
+	{"a master acknowledges before its slave has it", "broker/ha/master.go",
+		"case m.acks.Covered(next) >= next:", "case m.acks.InSync(next) > 0:", clusters("TestTheSlaveAloneHasAllThatWasAcknowledged")},
+
+	{"any report of a slave is believed (#1155)", "broker/ha/slaveconn.go",
+		"if off < 0 || off > s.sent.Load() {", "if off < 0 {", clusters("TestALyingSlaveIsNotBelieved")},
 }
