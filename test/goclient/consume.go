@@ -64,11 +64,13 @@ func (p peer) pushConsumer(got *progress) (rocketmq.PushConsumer, error) {
 	if err != nil {
 		return nil, err
 	}
+	work := time.Duration(p.num("work", 0)) * time.Millisecond
 	fail, level := p.num("fail", 0), p.num("retrylevel", 0)
 	err = c.Subscribe(p.str("topic", "PeerTest"), consumer.MessageSelector{Type: consumer.TAG, Expression: p.str("tags", "*")},
 		func(ctx context.Context, messages ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
 			got.last.Store(time.Now().UnixMilli())
 			for _, m := range messages {
+				time.Sleep(work)
 				accept := fail >= 0 && int(m.ReconsumeTimes) >= fail
 				showReceived(m, accept)
 				if !accept {

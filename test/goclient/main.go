@@ -22,21 +22,22 @@ import (
 type peer struct{ args map[string]string }
 
 func main() {
-	rlog.SetLogLevel("warn")
 	p := peer{args: map[string]string{}}
 	for _, a := range os.Args[2:] {
 		k, v, _ := strings.Cut(a, "=")
 		p.args[k] = v
 	}
+	rlog.SetLogLevel(p.str("log", "warn"))
 	run, ok := map[string]func() error{
 		"produce": p.produce, "produce-loop": p.produceLoop,
+		"produce-told": p.produceTold, "consume-told": p.consumeTold,
 		"consume": p.consume, "consume-loop": p.consumeLoop, "pull": p.pull,
 	}[os.Args[1]]
 	if !ok {
 		fmt.Fprintf(os.Stderr, "no subcommand %s\n", os.Args[1])
 		os.Exit(2)
 	}
-	if !strings.HasSuffix(os.Args[1], "-loop") {
+	if !strings.HasSuffix(os.Args[1], "-loop") && !strings.HasSuffix(os.Args[1], "-told") {
 		go func() { <-stdinClosed(); os.Exit(3) }()
 	}
 	if err := run(); err != nil {
@@ -53,7 +54,7 @@ func show(event string, f fields) {
 	if f == nil {
 		f = fields{}
 	}
-	f["event"] = event
+	f["event"], f["at"] = event, time.Now().UnixMilli()
 	b, _ := json.Marshal(f)
 	printing.Lock()
 	defer printing.Unlock()

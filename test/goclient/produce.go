@@ -27,8 +27,10 @@ func (p peer) producer() (rocketmq.Producer, error) {
 	return c, c.Start()
 }
 
-func (p peer) message(i int) *primitive.Message {
-	body := p.str("prefix", "m") + "-" + strconv.Itoa(i)
+func (p peer) message(i int) *primitive.Message { return p.named(p.str("prefix", "m"), i) }
+
+func (p peer) named(prefix string, i int) *primitive.Message {
+	body := prefix + "-" + strconv.Itoa(i)
 	for size := p.num("size", 0); len(body) < size; {
 		body += string(rune('a' + len(body)%26))
 	}

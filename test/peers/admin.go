@@ -3,8 +3,6 @@
 package peers
 
 import (
-	"fmt"
-	"io"
 	"strings"
 	"sync"
 	"testing"
@@ -30,9 +28,7 @@ func (s *AdminShell) Run(args ...string) string {
 	defer s.mu.Unlock()
 	t := s.p.t
 	t.Helper()
-	if _, err := fmt.Fprintln(s.p.in.(io.Writer), strings.Join(args, "\t")); err != nil {
-		t.Fatalf("%s %q: %v\n%s", s.p.Name, args, err, s.p.tail())
-	}
+	s.p.Tell(strings.Join(args, "\t"))
 	for late := time.After(time.Minute); ; {
 		s.p.mu.Lock()
 		lines, more := s.p.lines, s.p.more

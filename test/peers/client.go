@@ -33,6 +33,7 @@ type Event struct {
 	Error       string `json:"error"`
 	Ms          int64  `json:"ms"`
 	N           int    `json:"n"`
+	At          int64  `json:"at"` // ms since 1970
 }
 
 // Client is a running Peer program.

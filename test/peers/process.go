@@ -24,7 +24,7 @@ type Process struct {
 	Name string
 	t    testing.TB
 	cmd  *exec.Cmd
-	in   io.Closer
+	in   io.WriteCloser
 	log  string
 	done chan struct{} // closed when the process has ended and its output is read
 	err  error         // of the process; readable after done
@@ -149,6 +149,24 @@ func (p *Process) Stop() {
 	p.t.Helper()
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
 	p.Wait(30 * time.Second)
+}
+
+// Tell writes a line to the program's stdin.
+func (p *Process) Tell(line string) {
+	p.t.Helper()
+	if _, err := fmt.Fprintln(p.in, line); err != nil {
+		p.t.Fatalf("%s: tell it %q: %v\n%s", p.Name, line, err, p.tail())
+	}
+}
+
+// Ended says whether the process is no more.
+func (p *Process) Ended() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
 }
 
 // CloseInput tells a program that runs until its stdin closes to finish, and waits for it.

@@ -5,6 +5,8 @@
 // Every result is one JSON object on a line of stdout: {"event":"sent"|"received"|"error"|"ready"|"done", ...}.
 // The Go program in test/goclient has the same subcommands, the same keys and prints the same lines.
 
+import java.io.BufferedReader;
+import java.io.InputStreamReader;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
@@ -35,6 +37,7 @@ import org.apache.rocketmq.common.message.MessageQueue;
 public class Peer {
     // The client library writes to System.out now and then; our lines own the real one.
     static final PrintStream OUT = System.out;
+    static final BufferedReader STDIN = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
     final Map<String, String> args = new HashMap<>();
 
     public static void main(String[] argv) throws Exception {
@@ -56,10 +59,13 @@ public class Peer {
     }
 
     void run(String subcommand) throws Exception {
-        if (!subcommand.endsWith("-loop")) exitWhenStdinCloses();
+        if (!subcommand.endsWith("-loop") && !subcommand.endsWith("-told")) exitWhenStdinCloses();
         switch (subcommand) {
             case "produce": produce(); break;
             case "produce-loop": produceLoop(); break;
+            case "produce-told": produceTold(); break;
+            case "consume-told": consumeTold(); break;
+            case "console-told": Console.run(str("namesrv", "127.0.0.1:9876")); break;
             case "consume": consume(); break;
             case "consume-loop": consumeLoop(); break;
             case "pull": pull(); break;
@@ -134,6 +140,50 @@ public class Peer {
         print("done", "n", i);
     }
 
+    // produceTold is an application that stays: a line of stdin, COUNT PREFIX TRIES PAUSE THREADS, orders COUNT messages named
+    // PREFIX-0 and so on, PAUSE ms apart. Each is sent again, 100 ms later, until it is acknowledged or TRIES sends of it have
+    // failed (0: never give up). The end of an order is an "ordered" line.
+    void produceTold() throws Exception {
+        DefaultMQProducer producer = producer();
+        print("ready");
+        for (String line = STDIN.readLine(); line != null; line = STDIN.readLine()) {
+            String[] order = line.trim().split(" ");
+            int count = Integer.parseInt(order[0]);
+            Thread[] threads = new Thread[Integer.parseInt(order[4])];
+            AtomicInteger next = new AtomicInteger();
+            for (int k = 0; k < threads.length; k++) {
+                threads[k] = new Thread(() -> {
+                    for (int i = next.getAndIncrement(); i < count; i = next.getAndIncrement()) {
+                        insist(producer, message(order[1], i), Integer.parseInt(order[2]));
+                        pause(Integer.parseInt(order[3]));
+                    }
+                });
+                threads[k].start();
+            }
+            for (Thread t : threads) t.join();
+            print("ordered", "body", order[1], "n", count);
+        }
+        producer.shutdown();
+        print("done");
+    }
+
+    static void insist(DefaultMQProducer producer, Message m, int tries) {
+        for (int failed = 0; tries == 0 || failed < tries; failed++) {
+            long t0 = System.nanoTime();
+            try {
+                sent(producer.send(m), m, t0);
+                return;
+            } catch (Exception e) {
+                error(e, body(m.getBody()), t0);
+            }
+            pause(100);
+        }
+    }
+
+    static void pause(int ms) {
+        try { if (ms > 0) Thread.sleep(ms); } catch (InterruptedException e) { throw new IllegalStateException(e); }
+    }
+
     DefaultMQProducer producer() throws Exception {
         DefaultMQProducer p = new DefaultMQProducer(str("group", "peer-producer"));
         p.setNamesrvAddr(str("namesrv", "127.0.0.1:9876"));
@@ -149,8 +199,10 @@ public class Peer {
         return p;
     }
 
-    Message message(int i) {
-        StringBuilder body = new StringBuilder(str("prefix", "m") + "-" + i);
+    Message message(int i) { return message(str("prefix", "m"), i); }
+
+    Message message(String prefix, int i) {
+        StringBuilder body = new StringBuilder(prefix + "-" + i);
         for (int size = num("size", 0); body.length() < size; ) body.append((char) ('a' + body.length() % 26));
         Message m = new Message(str("topic", "PeerTest"), pick("tags", i), pick("keys", i),
             body.toString().getBytes(StandardCharsets.UTF_8));
@@ -189,6 +241,19 @@ public class Peer {
         print("done", "n", got.get());
     }
 
+    // consumeTold is an application that stays, and stops and goes on taking messages as lines of stdin tell: suspend, resume.
+    void consumeTold() throws Exception {
+        AtomicInteger got = new AtomicInteger();
+        DefaultMQPushConsumer c = pushConsumer(got, new AtomicLong());
+        for (String line = STDIN.readLine(); line != null; line = STDIN.readLine()) {
+            if (line.equals("suspend")) c.suspend();
+            if (line.equals("resume")) c.resume();
+            print(line);
+        }
+        c.shutdown();
+        print("done", "n", got.get());
+    }
+
     DefaultMQPushConsumer pushConsumer(AtomicInteger accepted, AtomicLong last) throws Exception {
         DefaultMQPushConsumer c = new DefaultMQPushConsumer(str("group", "peer-consumer"));
         c.setNamesrvAddr(str("namesrv", "127.0.0.1:9876"));
@@ -199,6 +264,7 @@ public class Peer {
         model(c, str("model", "clustering"));
         c.setMaxReconsumeTimes(num("maxreconsume", -1));
         c.setPollNameServerInterval(num("poll", 30000));
+        c.setHeartbeatBrokerInterval(num("heartbeat", 30000));
         c.subscribe(str("topic", "PeerTest"), str("tags", "*"));
         int fail = num("fail", 0);
         int level = num("retrylevel", 0);
@@ -213,6 +279,7 @@ public class Peer {
             c.registerMessageListener((MessageListenerConcurrently) (messages, context) -> {
                 last.set(System.currentTimeMillis());
                 for (MessageExt m : messages) {
+                    pause(num("work", 0));
                     boolean accept = fail >= 0 && m.getReconsumeTimes() >= fail;
                     received(m, context.getMessageQueue().toString(), accept);
                     if (!accept) {
@@ -313,7 +380,7 @@ public class Peer {
     }
 
     static synchronized void print(String event, Object... fields) {
-        StringBuilder s = new StringBuilder("{\"event\":\"" + event + "\"");
+        StringBuilder s = new StringBuilder("{\"event\":\"" + event + "\",\"at\":" + System.currentTimeMillis());
         for (int i = 0; i < fields.length; i += 2) {
             if (fields[i + 1] == null) continue;
             s.append(",\"").append(fields[i]).append("\":");

@@ -1,0 +1,177 @@
+// Applications that live through disasters: a producer and a push consumer of another make, started once and never again.
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"rmqctl/test/peers"
+)
+
+// feed reads what a program prints, each line once.
+type feed struct {
+	client
+	read   int
+	events []peers.Event
+}
+
+func (f *feed) all() []peers.Event {
+	lines := f.Lines()
+	for ; f.read < len(lines); f.read++ {
+		var e peers.Event
+		if strings.HasPrefix(lines[f.read], "{") && json.Unmarshal([]byte(lines[f.read]), &e) == nil {
+			f.events = append(f.events, e)
+		}
+	}
+	return f.events
+}
+
+// app is one make of client.
+type app struct {
+	kind     string // for the table
+	topic    string
+	producer *feed
+	consumer *feed
+}
+
+// makes of clients. How often a Java client looks at the routes is its operator's choice (30 s if he makes none); in client-go
+// it is a constant: 30 s.
+var makes = []struct{ kind, version string }{{"java 4.9.8", peers.Clients49}, {"client-go 2.1.2", peers.GoClient}}
+
+// sendTimeout is what an application that wants to go on elsewhere chooses; the clients' default is 3 s.
+const sendTimeout = "timeout=1000"
+
+// applications starts them. Every name server is in their list: nothing has failed yet.
+func (s *site) applications(topic string) []*app {
+	s.t.Helper()
+	var all []*app
+	for _, m := range makes {
+		word, _, _ := strings.Cut(m.kind, " ")
+		a := &app{kind: m.kind, topic: topic + "_" + strings.ReplaceAll(word, "-", "")}
+		s.topic(a.topic)
+		s.routed(a.topic) // a consumer that starts with half a route looks for the other half after 20 s
+		a.consumer = &feed{client: s.peer(m.version, "consume-told", "topic="+a.topic, "group=g_"+a.topic, "poll=1000", "heartbeat=2000", "work=4", "log=info")}
+		a.producer = &feed{client: s.peer(m.version, "produce-told", "topic="+a.topic, "group=p_"+a.topic, "poll=1000", sendTimeout)}
+		all = append(all, a)
+	}
+	for _, a := range all {
+		a.consumer.Ready()
+		a.producer.Ready()
+	}
+	return all
+}
+
+// stop ends the applications in order. Until then none may have ended.
+func stop(t *testing.T, apps []*app) {
+	t.Helper()
+	for _, a := range apps {
+		for _, f := range []*feed{a.producer, a.consumer} {
+			if f.Ended() {
+				t.Errorf("%s ended by itself: an application would have to be restarted", f.Name)
+			}
+			f.CloseInput()
+		}
+	}
+}
+
+// tell gives every consumer an order and waits until it has heard.
+func tell(apps []*app, order string) {
+	for _, a := range apps {
+		heard := count(a.consumer.all(), order)
+		a.consumer.Tell(order)
+		eventually(a.consumer.s.t, 20*time.Second, func() bool { return count(a.consumer.all(), order) > heard }, "%s to %s", a.consumer.Name, order)
+	}
+}
+
+func count(events []peers.Event, kind string) int {
+	n := 0
+	for i := range events {
+		if events[i].Event == kind {
+			n++
+		}
+	}
+	return n
+}
+
+// batch is one order to one producer.
+type batch struct {
+	app     *app
+	prefix  string
+	n       int
+	threads int
+	from    int // events of the producer before it
+	seen    int // events of the consumer before it
+	start   time.Time
+}
+
+// order asks every producer for n messages; tries 0 means: send each again until it is acknowledged.
+func order(apps []*app, id string, n, tries, pause, threads int) []*batch {
+	var all []*batch
+	for _, a := range apps {
+		word, _, _ := strings.Cut(a.kind, " ")
+		b := &batch{app: a, prefix: id + "." + word, n: n, threads: threads, from: len(a.producer.all()), seen: len(a.consumer.all()), start: time.Now()}
+		a.producer.Tell(fmt.Sprintf("%d %s %d %d %d", n, b.prefix, tries, pause, threads))
+		all = append(all, b)
+	}
+	return all
+}
+
+func (b *batch) events() []peers.Event { return of(b.prefix, b.app.producer.all()[b.from:]) }
+
+// received are the copies that the consumer was given.
+func (b *batch) received() []peers.Event {
+	return of(b.prefix, peers.Of(b.app.consumer.all()[b.seen:], "received"))
+}
+
+func of(prefix string, events []peers.Event) []peers.Event {
+	var some []peers.Event
+	for _, e := range events {
+		if strings.HasPrefix(e.Body, prefix+"-") || e.Event == "ordered" && e.Body == prefix {
+			some = append(some, e)
+		}
+	}
+	return some
+}
+
+func (b *batch) acked() []peers.Event { return peers.Of(b.events(), "sent") }
+
+// begun waits until the first n messages are acknowledged.
+func begun(batches []*batch, n int) {
+	for _, b := range batches {
+		eventually(b.app.producer.s.t, 2*time.Minute, func() bool { return len(b.acked()) >= n }, "%s to send %d of %s", b.app.kind, n, b.prefix)
+	}
+}
+
+// ended waits for the end of the orders.
+func ended(batches []*batch) {
+	for _, b := range batches {
+		eventually(b.app.producer.s.t, 3*time.Minute, func() bool { return len(peers.Of(b.events(), "ordered")) > 0 }, "%s to end its order %s", b.app.kind, b.prefix)
+	}
+}
+
+// consumed waits until everything acknowledged was received at least once; what is then missing is in the figures.
+func consumed(batches []*batch, within time.Duration) {
+	for end := time.Now().Add(within); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		missing := 0
+		for _, b := range batches {
+			missing += len(b.missing())
+		}
+		if missing == 0 {
+			return
+		}
+	}
+}
+
+func (b *batch) missing() []string {
+	got := peers.Bodies(b.received())
+	var some []string
+	for _, e := range b.acked() {
+		if got[e.Body] == 0 {
+			some = append(some, e.Body)
+		}
+	}
+	return some
+}
