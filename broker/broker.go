@@ -65,17 +65,18 @@ type Broker struct {
 	stats     *stats.Set
 	tasks     *processor.Tasks
 
-	role       *role.Holder
-	roleMu     sync.Mutex // one change of role at a time; guards kept, stopTables, haListener
-	kept       kept
-	epochs     *epoch.File               // of a group without raft
-	raft       *raft                     // nil without one
-	master     atomic.Pointer[ha.Master] // nil on a slave
-	slave      atomic.Pointer[ha.Slave]  // nil on a master
-	tables     *slavesync.Slave          // copies tables while this broker is no master
-	stopTables func()                    // nil while it does not
-	haListener net.Listener              // open, and not yet served
-	haPort     atomic.Int64              // once it was open
+	role         *role.Holder
+	roleMu       sync.Mutex // one change of role at a time; guards kept, stopTables, haListener
+	kept         kept
+	epochs       *epoch.File               // of a group without raft
+	raft         *raft                     // nil without one
+	master       atomic.Pointer[ha.Master] // nil on a slave
+	slave        atomic.Pointer[ha.Slave]  // nil on a master
+	tables       *slavesync.Slave          // copies tables while this broker is no master
+	stopTables   func()                    // nil while it does not
+	haListener   net.Listener              // open, and not yet served
+	raftListener net.Listener              // of the peer port
+	haPort       atomic.Int64              // once it was open
 
 	client    *remoting.Client
 	registrar *registrar
@@ -124,9 +125,6 @@ func New(o Options) (*Broker, error) {
 
 // open refuses a foreign store before it touches anything in it.
 func (b *Broker) open(cfg *config.Config) error {
-	if cfg.EnableDLegerCommitLog {
-		return errNoGroup
-	}
 	if err := checkIdentity(b.o.FS, cfg); err != nil {
 		return err
 	}
@@ -135,7 +133,13 @@ func (b *Broker) open(cfg *config.Config) error {
 	}
 	b.steady = clock.NewSteady(b.o.Clock)
 	b.delay = &delay.Service{Levels: b.levels, Clock: b.steady, Log: b.log}
-	st, err := store.Open(b.o.FS, b.storeOptions(cfg))
+	o := b.storeOptions(cfg)
+	if cfg.EnableDLegerCommitLog {
+		if err := b.openRaft(cfg, &o); err != nil {
+			return err
+		}
+	}
+	st, err := store.Open(b.o.FS, o)
 	if err != nil {
 		return fmt.Errorf("open store %s: %w", cfg.StorePathRootDir, err)
 	}
@@ -177,13 +181,23 @@ func (b *Broker) start(ctx context.Context) error {
 		Client: b.client, Clock: b.o.Clock, Log: b.log, Topics: b.topics, Groups: b.groups, Offsets: b.offsets, Delay: b.delay,
 		Save: b.saveTables, Lost: b.registrar.Kick,
 	}
+	if b.raft != nil {
+		b.tables.Copied = b.raft.changes.redo
+	}
 	if err := b.store.Start(); err != nil {
 		return err
 	}
-	if err := b.begin(ctx, cfg); err != nil {
-		return err
+	if b.raft == nil {
+		if err := b.begin(ctx, cfg); err != nil {
+			return err
+		}
 	}
 	b.serve(cfg)
+	if b.raft != nil {
+		if err := b.joinGroup(cfg); err != nil {
+			return err
+		}
+	}
 	b.watchConfig()
 	b.registrar.stopped.Go(func() { b.registrar.run(loopCtx) })
 	b.loops.Go(func() {
@@ -236,15 +250,16 @@ func (b *Broker) Close() error {
 
 func (b *Broker) close() error {
 	cfg := b.o.Config.Load()
+	b.handOver()
+	b.stopping.Store(true)
+	b.roleMu.Lock() // a change of role under way ends first, and none begins
+	defer b.roleMu.Unlock()
 	if b.stop != nil {
 		b.stop()
 	}
 	if b.serving {
 		b.leaveRoutes()
 	}
-	b.stopping.Store(true)
-	b.roleMu.Lock() // a change of role under way ends first, and none begins
-	defer b.roleMu.Unlock()
 	b.polls.Close()
 	b.store.Settle(b.o.Clock.After(cfg.SyncFlushTimeout))
 	b.tasks.Wait(b.o.Clock.After(cfg.SlaveTimeout + cfg.SyncFlushTimeout))
@@ -255,8 +270,10 @@ func (b *Broker) close() error {
 	for _, ln := range b.listeners {
 		_ = ln.Close()
 	}
-	if b.haListener != nil {
-		_ = b.haListener.Close()
+	for _, ln := range []net.Listener{b.haListener, b.raftListener} {
+		if ln != nil {
+			_ = ln.Close()
+		}
 	}
 	if b.pools != nil {
 		b.pools.Close()

@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"reflect"
 	"sync"
 	"time"
 
@@ -170,7 +171,9 @@ func (c *changes) one(record []byte) {
 		return
 	}
 	b := c.b
-	ch.Make(b.topics, b.groups, b.o.Clock.Now())
+	if !c.stands(&ch) { // a change that is made again moves no version on
+		ch.Make(b.topics, b.groups, b.o.Clock.Now())
+	}
 	switch {
 	case ch.Leader != nil:
 		c.mu.Lock()
@@ -184,6 +187,19 @@ func (c *changes) one(record []byte) {
 	case ch.DeleteGroup != "" && ch.Offsets:
 		b.offsets.Forget(func(k offset.Key) bool { return k.Group == ch.DeleteGroup })
 	}
+}
+
+// stands says whether the tables are already as the change wants them.
+func (c *changes) stands(ch *processor.Change) bool {
+	switch {
+	case ch.Topic != nil:
+		row, ok := c.b.topics.Get(ch.Topic.TopicName)
+		return ok && (ch.New || reflect.DeepEqual(row, ch.Topic))
+	case ch.Group != nil:
+		row, ok := c.b.groups.Get(ch.Group.GroupName)
+		return ok && (ch.New || reflect.DeepEqual(row, ch.Group))
+	}
+	return false
 }
 
 // newer says whether the topic has messages behind the change: it was made again since, and this is read a second time.

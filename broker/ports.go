@@ -35,12 +35,32 @@ func (b *Broker) listen(cfg *config.Config) error {
 		b.haListener = ln
 		b.haPort.Store(int64(portOf(ln)))
 	}
+	if cfg.EnableDLegerCommitLog {
+		ln, err := b.openPeerPort(cfg)
+		if err != nil {
+			return err
+		}
+		b.raftListener = ln
+	}
 	ip, err := advertised(cfg)
 	if err != nil {
 		return err
 	}
 	b.advertise = netip.AddrPortFrom(ip, uint16(portOf(b.listeners[0])))
 	return nil
+}
+
+// openPeerPort opens the port that dLegerPeers names for this broker.
+func (b *Broker) openPeerPort(cfg *config.Config) (net.Listener, error) {
+	_, text, err := net.SplitHostPort(cfg.Self().Addr)
+	if err != nil {
+		return nil, err
+	}
+	port, err := strconv.Atoi(text)
+	if err != nil {
+		return nil, err
+	}
+	return b.openPort(cfg, port)
 }
 
 func portOf(ln net.Listener) int { return ln.Addr().(*net.TCPAddr).Port }

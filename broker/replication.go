@@ -131,6 +131,12 @@ func (b *Broker) leaveTables() {
 
 // masterIs is what a registration told this slave. A configured HA address stands against the name server's.
 func (b *Broker) masterIs(addr, haAddr string) {
+	if b.raft != nil {
+		if b.tables.Master() == "" { // else the leader itself has said where it is
+			b.tables.SetMaster(addr)
+		}
+		return
+	}
 	if s := b.slave.Load(); s != nil && b.o.Config.Load().HAMasterAddress == "" && haAddr != "" {
 		s.SetMaster(haAddr)
 	}

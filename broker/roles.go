@@ -271,6 +271,9 @@ func (b *Broker) deposed(addr string, epoch int64) {
 
 // alone is a slave that knows no master, or does not reach the one it knows: a name server may know a newer one.
 func (b *Broker) alone() bool {
+	if b.raft != nil {
+		return !b.role.Takes() && b.tables.Master() == ""
+	}
 	s := b.slave.Load()
 	return s != nil && s.Status().State != ha.Following
 }

@@ -34,6 +34,9 @@ func (b *Broker) processors(cfg *config.Config) *processor.Processors {
 		SaveGroups: func() error { return b.groups.Commit(o.FS, b.file("subscriptionGroup.json"), o.Clock.Now()) },
 		Announce:   b.registrar.Announce, Role: b.role,
 	}
+	if b.raft != nil {
+		maker.Record = b.raft.changes.record
+	}
 	send := &processor.Send{
 		Config: o.Config, Clock: o.Clock, Store: b.store, Maker: maker, Stats: b.stats, Levels: b.levels, Host: b.advertise,
 		Stopping: b.stopping.Load, Tasks: b.tasks, Role: b.role, Replicas: replicas{b},

@@ -16,13 +16,18 @@ import (
 func (b *Broker) replicationState() *protocol.ReplicationState {
 	cfg, now := b.o.Config.Load(), b.role.Load()
 	st := &protocol.ReplicationState{
-		Mode: protocol.ModeHA, Group: cfg.BrokerName, Self: strconv.FormatInt(cfg.BrokerID, 10), Epoch: max(now.Epoch, b.epochs.Epoch()),
+		Mode: protocol.ModeHA, Group: cfg.BrokerName, Self: strconv.FormatInt(cfg.BrokerID, 10), Epoch: now.Epoch,
 		BrokerID: now.ID, SyncMaster: now.Sync, Committed: b.store.MaxPhysical(), End: b.store.End(), Writable: now.Takes(), Why: now.Why,
 		Members: []protocol.ReplicationMember{},
 	}
 	if err := b.store.Writable(); err != nil && st.Writable {
 		st.Writable, st.Why = false, err.Error()
 	}
+	if b.raft != nil {
+		b.raftState(cfg, st)
+		return st
+	}
+	st.Epoch = max(st.Epoch, b.epochs.Epoch())
 	switch now.Kind {
 	case role.Master, role.Fenced:
 		st.Role, st.Leader, st.LeaderAddr = protocol.RoleMaster, st.Self, b.Addr()

@@ -45,7 +45,10 @@ func (b *Broker) dispatched(d store.Dispatch) {
 	if d.Topic == message.ScheduleTopic {
 		b.delay.Arrived(d.Queue)
 	}
-	if !b.role.Takes() && b.tables != nil {
+	switch {
+	case b.raft != nil && d.Topic == changesTopic:
+		b.raft.changes.arrived()
+	case !b.role.Takes() && b.tables != nil:
 		b.tables.Arrived(d.Topic, d.Queue)
 	}
 }

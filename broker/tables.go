@@ -33,8 +33,8 @@ func (b *Broker) load(cfg *config.Config) error {
 			return err
 		}
 	}
-	if cfg.EnableDLegerCommitLog {
-		return nil
+	if b.raft != nil {
+		return b.raft.changes.load()
 	}
 	var err error
 	if b.epochs, err = epoch.Open(b.o.FS, cfg.StorePathRootDir); err != nil {
@@ -78,6 +78,13 @@ func (b *Broker) saveOffsets() error { return b.offsets.Save(b.o.FS, b.file("con
 // saveNames writes topics and groups, which until then may be in their journals only: a Java broker that takes over this
 // directory knows what was made up to tablesPause ago.
 func (b *Broker) saveNames() error {
+	if b.raft != nil {
+		return b.raft.changes.save(b.writeNames)
+	}
+	return b.writeNames()
+}
+
+func (b *Broker) writeNames() error {
 	return errors.Join(b.topics.Save(b.o.FS, b.file("topics.json")), b.groups.Save(b.o.FS, b.file("subscriptionGroup.json")))
 }
 

@@ -48,12 +48,14 @@ type Slave struct {
 	Delay   interface{ Adopt(text []byte) error } // takes over the master's positions
 	Save    func() error                          // writes the tables that changed
 	Lost    func()                                // the master did not answer: it may have moved
+	Copied  func()                                // topics or groups were replaced by the master's; nil: nobody asks
 
-	rows   int        // of the master's offset table; Run's alone
-	mu     sync.Mutex // guards master
-	master string
-	moved  chan struct{}
-	once   sync.Once
+	rows     int        // of the master's offset table; Run's alone
+	replaced bool       // by a round: topics or groups; Run's alone
+	mu       sync.Mutex // guards master
+	master   string
+	moved    chan struct{}
+	once     sync.Once
 }
 
 func (s *Slave) init() { s.once.Do(func() { s.moved = make(chan struct{}, 1) }) }
@@ -171,12 +173,17 @@ func (s *Slave) between(ctx context.Context, pause time.Duration) bool {
 func (s *Slave) Round(ctx context.Context, addr string) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
+	var err error
+	s.replaced = false
 	for _, table := range []func(context.Context, string) error{s.topics, s.groups, s.offsets, s.delays} {
-		if err := table(ctx, addr); err != nil {
-			return errors.Join(err, s.Save())
+		if err = table(ctx, addr); err != nil {
+			break
 		}
 	}
-	return s.Save()
+	if s.replaced && s.Copied != nil {
+		s.Copied()
+	}
+	return errors.Join(err, s.Save())
 }
 
 func (s *Slave) topics(ctx context.Context, addr string) error {
@@ -187,6 +194,7 @@ func (s *Slave) topics(ctx context.Context, addr string) error {
 	rows, version, err := topic.Decode(body)
 	if err == nil && version != s.Topics.Version() {
 		s.Topics.Replace(rows, version)
+		s.replaced = true
 	}
 	return err
 }
@@ -199,6 +207,7 @@ func (s *Slave) groups(ctx context.Context, addr string) error {
 	rows, version, err := group.Decode(body)
 	if err == nil && version != s.Groups.Version() {
 		s.Groups.Replace(rows, version)
+		s.replaced = true
 	}
 	return err
 }
