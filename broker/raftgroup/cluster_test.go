@@ -260,7 +260,8 @@ func (c *cluster) level() {
 	c.t.Helper()
 	c.check()
 	l := c.leader()
-	for _, id := range c.ids() {
+	for _, member := range l.core.Status().Members {
+		id := member.ID
 		if m := c.m[id]; m.core != nil && m.log.MaxPhysical() != l.log.MaxPhysical() {
 			c.t.Fatalf("%s sees %d, the leader %s %d: %+v", PeerName(id), m.log.MaxPhysical(), PeerName(l.id), l.log.MaxPhysical(), l.core.Status())
 		}

@@ -118,9 +118,6 @@ func (c *Core) open() (err error) {
 	if err = c.openGroup(); err != nil {
 		return err
 	}
-	if c.vote, err = openVote(c.o.FS, c.o.Dir); err != nil {
-		return err
-	}
 	if c.ix, err = openIndex(c.o.FS, c.path("index"), uint64(c.o.IndexEntries), c.group.Base); err != nil {
 		return err
 	}

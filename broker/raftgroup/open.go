@@ -29,6 +29,9 @@ func (c *Core) openGroup() error {
 	if _, err := loadJSON(c.o.FS, c.path("run"), &c.run); err != nil {
 		return err
 	}
+	if c.vote, err = openVote(c.o.FS, c.o.Dir, !found); err != nil {
+		return err
+	}
 	if !found {
 		return c.beginGroup()
 	}
@@ -253,7 +256,7 @@ func Committed(fsys vfs.FS, dir string) (int64, error) {
 	var g groupState
 	found, err := loadJSON(fsys, filepath.Join(dir, "group"), &g)
 	if err != nil || !found || g.Reset {
-		return 0, err
+		return 0, err // the log is empty, or will be
 	}
 	b, err := vfs.ReadFile(fsys, filepath.Join(dir, "vote"))
 	if err != nil {

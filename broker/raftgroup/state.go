@@ -55,12 +55,12 @@ func parseSlot(b []byte) (seq uint64, h pb.HardState, ok bool) {
 	return binary.BigEndian.Uint64(b[8:]), h, true
 }
 
-// openVote makes the file with both slots good before it gets its name. So a file with none is damaged: this member might
-// vote twice in a term, and must not go on.
-func openVote(fsys vfs.FS, dir string) (*voteFile, error) {
+// openVote makes the file with both slots good before it gets its name, and before the file "group" is made. So a file with
+// none, or none beside a group, is damage: this member might vote twice in a term, and must not go on.
+func openVote(fsys vfs.FS, dir string, fresh bool) (*voteFile, error) {
 	name := filepath.Join(dir, "vote")
 	b, err := vfs.ReadFile(fsys, name)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) && fresh {
 		b = make([]byte, slotStep+slotSize)
 		putSlot(b, 1, pb.HardState{})
 		putSlot(b[slotStep:], 2, pb.HardState{})

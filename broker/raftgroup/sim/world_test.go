@@ -24,7 +24,6 @@ type world struct {
 	seg       int64
 	pace      time.Duration // between two appends of one leader, about
 	peers     []uint64      // whom the group began with
-	spare     []*member     // machines that are not members yet
 	calm      bool          // no more faults
 }
 
