@@ -4,7 +4,7 @@ GO      ?= go
 LDFLAGS := -s -w -X main.version=$(VERSION)
 export CGO_ENABLED = 0
 
-.PHONY: help build cross demo test unit system peers lint fuzz race bench bench-page microbench docs kills torture mutants clean
+.PHONY: help build cross demo test unit system peers lint fuzz race bench bench-page microbench docs kills torture chaos mutants clean
 
 help: ## print the targets
 	@awk 'BEGIN{FS=":.*## "} /^[a-z-]+:.*## /{printf "  make %-10s %s\n",$$1,$$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ docs: build ## regenerate docs/CONFIG.md, docs/COMMANDS.md and docs/REQUEST_CODE
 
 kills: build ## kill -9 again and again under load, longer than in CI (KILLS in each flush mode, default 200)
 	RMQCTL=$(CURDIR)/bin/rmqctl $(GO) test -count=1 -timeout 0 -v -run TestNothingIsLostByKill ./test/torture -kills=$(or $(KILLS),200)
+
+chaos: build ## faults against clusters of processes for SECONDS each (default 600); SEED and CASE choose (pair, raft, kills with KILLS, default 50)
+	RMQCTL=$(CURDIR)/bin/rmqctl $(GO) test -count=1 -timeout 0 -v -run 'TestLong/$(or $(CASE),.*)$$' ./test/chaos -seconds=$(or $(SECONDS),600) -seed=$(or $(SEED),0) -kills=$(or $(KILLS),50)
 
 mutants: ## build the broker with one line wrong, again and again: the test that guards the line must fail
 	$(GO) test -count=1 -timeout 15m -v ./test/mutants

@@ -27,6 +27,10 @@ const (
 // until another takes messages.
 func TestKilledLeadersAreReplaced(t *testing.T) {
 	t.Parallel()
+	killedLeaders(t)
+}
+
+func killedLeaders(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(seeded(t), 3))
 	c := Start(t, Layout{Program: *program, Sets: []SetLayout{Raft("raft")}})
 	set := c.Sets[0]

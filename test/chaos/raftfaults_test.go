@@ -1,0 +1,138 @@
+//go:build linux
+
+package chaos
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+)
+
+// aRaftGroup is a group of three under load.
+func aRaftGroup(t *testing.T, l Layout) (*Cluster, *Workload) {
+	t.Helper()
+	l.Program = *program
+	if l.Sets == nil {
+		l.Sets = []SetLayout{Raft("raft")}
+	}
+	c := Start(t, l)
+	w := c.Run(Load{Pause: 5 * time.Millisecond})
+	must(t, c.AwaitMembers(c.Sets[0], bootTime))
+	w.MoreAcks(100, time.Minute)
+	return c, w
+}
+
+// strike is one fault, and the group takes messages again afterwards.
+func strike(t *testing.T, c *Cluster, w *Workload, f Fault, rnd *rand.Rand, hold time.Duration) {
+	t.Helper()
+	begun := time.Now()
+	must(t, c.Strike(f, rnd, hold))
+	w.MoreAcks(50, time.Minute)
+	t.Logf("%v: longest time without service %v", f, w.Longest(c.Sets[0], begun).Round(time.Millisecond))
+}
+
+// TestPartitionsOfARaftGroup: whatever is cut, what a leader acknowledged its followers have, and there is service again.
+func TestPartitionsOfARaftGroup(t *testing.T) {
+	t.Parallel()
+	rnd := rand.New(rand.NewPCG(seeded(t), 4))
+	c, w := aRaftGroup(t, Layout{})
+	for _, f := range []Fault{Isolated(Leader()), OneWay(Leader(), true), OneWay(Leader(), false), Bridge(), Halves(), Silent(Leader()), Isolated(Follower())} {
+		strike(t, c, w, f, rnd, 3*time.Second)
+	}
+	mustFinish(t, w, time.Minute)
+}
+
+// TestALeaderThatWakesUp was stopped for so long that another leads; what it then answers must not count.
+func TestALeaderThatWakesUp(t *testing.T) {
+	t.Parallel()
+	rnd := rand.New(rand.NewPCG(seeded(t), 5))
+	c, w := aRaftGroup(t, Layout{})
+	for range 3 {
+		strike(t, c, w, Pause(Leader()), rnd, 3*time.Second)
+	}
+	mustFinish(t, w, time.Minute)
+}
+
+// TestAnIsolatedLeaderAcknowledgesNothing: its clients still reach it, its followers do not. Whoever answers before the
+// majority has it is found out here.
+func TestAnIsolatedLeaderAcknowledgesNothing(t *testing.T) {
+	t.Parallel()
+	rnd := rand.New(rand.NewPCG(seeded(t), 6))
+	c, w := aRaftGroup(t, Layout{})
+	strike(t, c, w, Isolated(Leader()), rnd, 3*time.Second)
+	mustFinish(t, w, time.Minute)
+}
+
+// TestAPowerCutOfAWholeRaftGroup: acknowledged is, with SYNC_FLUSH, what a majority has on its disks.
+func TestAPowerCutOfAWholeRaftGroup(t *testing.T) {
+	t.Parallel()
+	must(t, disksPossible())
+	rnd := rand.New(rand.NewPCG(seeded(t), 7))
+	c, w := aRaftGroup(t, Layout{DiskMB: 160, Props: map[string]string{"flushDiskType": "SYNC_FLUSH"}})
+	for range 2 {
+		strike(t, c, w, PowerCut(All()), rnd, 100*time.Millisecond)
+	}
+	mustFinish(t, w, time.Minute)
+}
+
+// TestDisksOfARaftGroup: a leader whose disk hangs or is full is replaced, or waits for room, and loses nothing.
+func TestDisksOfARaftGroup(t *testing.T) {
+	t.Parallel()
+	must(t, disksPossible())
+	rnd := rand.New(rand.NewPCG(seeded(t), 8))
+	c, w := aRaftGroup(t, Layout{DiskMB: 160, Props: map[string]string{"flushDiskType": "SYNC_FLUSH"}})
+	for _, f := range []Fault{SlowDisk(Leader(), 100*time.Millisecond), SlowDisk(Leader(), 8*time.Second), SlowDisk(Follower(), 8*time.Second), FullDisk(Leader()), FullDisk(Follower())} {
+		strike(t, c, w, f, rnd, 5*time.Second)
+	}
+	mustFinish(t, w, time.Minute)
+}
+
+// TestADataCentreOfARaftGroup: two members are in one, the third in the other.
+func TestADataCentreOfARaftGroup(t *testing.T) {
+	t.Parallel()
+	rnd := rand.New(rand.NewPCG(seeded(t), 9))
+	c, w := aRaftGroup(t, Layout{NameServers: 2, Sets: []SetLayout{{Name: "raft", Raft: true, Zones: []string{"a", "a", "b"}}}})
+	for _, f := range []Fault{Kill(Zone("b")), Kill(Zone("a")), Unplugged(Zone("b")), Silent(Zone("a"))} {
+		strike(t, c, w, f, rnd, 2*time.Second)
+	}
+	mustFinish(t, w, time.Minute)
+}
+
+// TestClocksOfARaftGroup: the wall clock of one member, then of all, is set.
+func TestClocksOfARaftGroup(t *testing.T) {
+	t.Parallel()
+	rnd := rand.New(rand.NewPCG(seeded(t), 10))
+	c, w := aRaftGroup(t, Layout{Knobs: true})
+	for _, f := range []Fault{ClockJump(Leader(), time.Hour), ClockJump(Follower(), -time.Hour), Both(ClockJump(One(), 24*365*time.Hour), Kill(Leader()))} {
+		strike(t, c, w, f, rnd, 2*time.Second)
+	}
+	mustFinish(t, w, time.Minute)
+}
+
+// raftMenu is what a raft group must get over.
+func raftMenu() []Fault {
+	single := []Fault{
+		Kill(Leader()), Kill(Follower()), Kill(All()), PowerCut(Leader()), PowerCut(All()), Pause(Leader()), Pause(Follower()), Isolated(Leader()), Isolated(Follower()),
+		Halves(), Bridge(), OneWay(Leader(), true), OneWay(Leader(), false), Silent(Leader()), Unplugged(One()),
+		SlowNetwork(Leader(), 30*time.Millisecond, 30*time.Millisecond, 0.02), SlowNetwork(Follower(), 100*time.Millisecond, 50*time.Millisecond, 0.1),
+		FullDisk(Leader()), SlowDisk(Leader(), 200*time.Millisecond), SlowDisk(Follower(), 3*time.Second), Kill(NameServer()),
+	}
+	return append(single,
+		Both(Kill(Leader()), Isolated(One())), Both(Pause(Leader()), Kill(Follower())), Both(SlowNetwork(Follower(), 50*time.Millisecond, 0, 0.05), Kill(Leader())),
+		DuringRecovery(Kill(Leader()), Kill(Leader())), DuringRecovery(PowerCut(Leader()), Kill(Follower())), DuringRecovery(Isolated(Leader()), PowerCut(All())),
+		DuringRecovery(Pause(Leader()), Kill(Leader())), DuringRecovery(Halves(), Kill(One())),
+	)
+}
+
+// TestARaftGroupLosesNothing plays a schedule of faults and pairs of faults.
+func TestARaftGroupLosesNothing(t *testing.T) {
+	t.Parallel()
+	must(t, disksPossible())
+	events := Schedule(seeded(t), 5, raftMenu(), 500*time.Millisecond, 1500*time.Millisecond)
+	c, w := aRaftGroup(t, Layout{DiskMB: 160, Props: map[string]string{"flushDiskType": "SYNC_FLUSH"}})
+	for _, e := range events {
+		must(t, c.Play([]Event{e}))
+		w.MoreAcks(20, time.Minute)
+	}
+	mustFinish(t, w, time.Minute)
+}
