@@ -15,6 +15,8 @@ import (
 	"testing"
 
 	"rmqctl/broker/ha"
+	"rmqctl/broker/ha/epoch"
+	"rmqctl/internal/vfs"
 	"rmqctl/test/peers"
 )
 
@@ -45,15 +47,29 @@ func javaLog(t *testing.T, b *peers.Server) (base int64, data []byte) {
 	return base, data
 }
 
+// Our slave announces itself, which Java masters ignore; then it is one of theirs.
 func TestOurSlaveCopiesAJavaMaster(t *testing.T) {
 	t.Parallel()
-	peers.Need(t, peers.Servers49, peers.GoClient)
-	ns := peers.StartNamesrv(t, peers.Servers49)
-	props := map[string]string{"brokerRole": "SYNC_MASTER", "slaveTimeout": "10000"}
-	master := peers.StartBroker(t, peers.Servers49, ns.Addr, props)
+	for _, version := range []string{peers.Servers49, peers.All53} {
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			peers.Need(t, version, peers.GoClient)
+			copyJavaMaster(t, version)
+		})
+	}
+}
+
+func copyJavaMaster(t *testing.T, version string) {
+	ns := peers.StartNamesrv(t, version)
+	props := map[string]string{"brokerRole": "SYNC_MASTER", "slaveTimeout": "10000", "inSyncReplicas": "2"}
+	master := peers.StartBroker(t, version, ns.Addr, props)
 
 	copied := newMemLog(4 << 20)
-	s := ha.NewSlave(ha.SlaveOptions{Log: copied})
+	history, err := epoch.Open(vfs.OS, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := ha.NewSlave(ha.SlaveOptions{Log: copied, Epochs: history})
 	defer s.Close()
 	s.SetMaster(master.HAAddr)
 
