@@ -38,17 +38,17 @@ type node struct {
 	up, asleep bool
 	gen        int
 	flush      time.Duration
-	power      int // changes of the disk until it loses its power
-	lacks      bool
+	power      int    // changes of the disk until it loses its power
+	lost       []byte // ASYNC_FLUSH: its log before the last power cut, which it may have reported; nil when it is level again
 
-	life    uint64 // while a master
-	acks    decide.Acks
-	waiters []waiter
-	conns   []*link // of slaves, to this master
-	up2     *link   // to the master
+	life     uint64 // while a master
+	acks     decide.Acks
+	waiters  []waiter
+	conns    []*link // of slaves, to this master
+	up2      *link   // to the master
 	flushing bool
-	later   []func() // what came while it was paused
-	why     string
+	later    []func() // what came while it was paused
+	why      string
 }
 
 // waiter is a round whose producers wait.
@@ -84,7 +84,7 @@ func (n *node) list() epoch.List {
 
 // same tells whether this log and another one are the same up to end.
 func (n *node) same(log []byte, end int64) bool {
-	return int64(len(n.image)) >= end && int64(len(log)) >= end && bytes.Equal(n.image[:end], log[:end])
+	return prefix(n.image, log, end)
 }
 
 // run lets f happen on this broker: later while it is paused, never if it went down in between.
@@ -210,7 +210,7 @@ func (n *node) flushSoon() {
 		}
 		if n.role == master {
 			n.shine()
-		} else if n.up2 != nil {
+		} else if n.up2 != nil && n.up2.joined {
 			n.up2.report()
 		}
 	})
@@ -322,17 +322,10 @@ func (n *node) down(powerCut bool) {
 	}
 	n.giveUp(n.waiters, unknown)
 	n.waiters = nil
-	if powerCut { // nobody is told
-		for _, c := range n.conns {
-			c.dead = true
-		}
-		if n.up2 != nil {
-			n.up2.dead = true
-		}
-		n.conns, n.up2 = nil, nil
-	} else {
+	if !powerCut { // else nobody is told
 		n.hangUp()
 	}
+	n.conns, n.up2 = nil, nil
 	n.up, n.asleep, n.power = false, false, 0
 	n.gen++
 	n.life = 0
@@ -345,9 +338,11 @@ func (n *node) down(powerCut bool) {
 	}
 	n.say("power cut")
 	n.w.Tally.Add("power cuts", 1)
+	if !n.w.syncFlush {
+		n.lost = bytes.Clone(n.image)
+	}
 	n.tape.PowerCut(n.w.Rand)
 	n.disk = n.disk.PowerCut(n.w.Rand, vfs.AnyCut(n.w.Rand))
-	n.lacks = true
 }
 
 func (n *node) restartIn(d time.Duration) {

@@ -3,6 +3,7 @@ package sim
 // A world: a master and its slaves, their disks, the network, the producers, and an operator who promotes.
 
 import (
+	"bytes"
 	"fmt"
 	"time"
 
@@ -79,7 +80,8 @@ func (w *world) master() *node {
 	return best
 }
 
-// holders counts the brokers that have these bytes, and everything before them as the master has it.
+// holders counts the brokers that have these bytes, and everything before them as the master has it: with SYNC_FLUSH on their disk, with
+// ASYNC_FLUSH in their memory, when they reported it.
 func (w *world) holders(m *node, end int64) int {
 	count := 0
 	for _, n := range w.nodes {
@@ -87,11 +89,15 @@ func (w *world) holders(m *node, end int64) int {
 		if w.syncFlush {
 			have = n.tape.Durable()
 		}
-		if have >= end && n.same(m.image, end) {
+		if have >= end && n.same(m.image, end) || prefix(n.lost, m.image, end) {
 			count++
 		}
 	}
 	return count
+}
+
+func prefix(a, b []byte, end int64) bool {
+	return int64(len(a)) >= end && int64(len(b)) >= end && bytes.Equal(a[:end], b[:end])
 }
 
 // acked is told of each message whose producer is told SEND_OK.
