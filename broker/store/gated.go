@@ -190,9 +190,10 @@ func (s *Store) dropFrom(off int64) (late []Done) {
 	return late
 }
 
+// refuseAll tells of a failure whose outcome is unknown: another member may have the message, and lead one day.
 func refuseAll(late []Done, err error) {
 	for _, d := range late {
-		d.Stored(PutResult{Status: ServiceNotAvailable}, err)
+		d.Stored(PutResult{Status: UnknownError}, err)
 	}
 }
 

@@ -166,3 +166,10 @@ func isOf(r *message.Record, q *consumequeue.Queue, at int64) bool {
 
 // light queues hold messages of other topics.
 func light(q *consumequeue.Queue) bool { return strings.HasPrefix(q.Topic, "%LMQ%") }
+
+// forget: the log is another one now.
+func (h *healer) forget() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.lost = nil
+}

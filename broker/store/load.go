@@ -34,6 +34,7 @@ func (s *Store) load() error {
 	if s.table, err = consumequeue.Open(s.o.ConsumeQueueDir, s.o.QueueSegmentSize, cache); err != nil {
 		return err
 	}
+	s.table.Member = s.gated != nil
 	if !s.o.NoIndex {
 		var aside []error
 		if s.index, aside, err = index.Open(s.fs, s.o.IndexDir, s.o.IndexSlots, s.o.IndexEntries); err != nil {

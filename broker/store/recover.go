@@ -60,7 +60,11 @@ func (s *Store) recover() error {
 	if err := s.prepareScan(from, crashed); err != nil {
 		return err
 	}
-	end, err := s.scan(w, from, exact, crashed)
+	visible, err := s.committed(w, &ck, from, exact, crashed)
+	if err != nil {
+		return err
+	}
+	end, err := s.scan(w, from, visible, exact, crashed)
 	if err != nil {
 		return err
 	}
@@ -159,8 +163,37 @@ func (s *Store) prepareScan(from int64, crashed bool) error {
 	return nil
 }
 
-// scan publishes every record from from on and returns where the log ends.
-func (s *Store) scan(w *walker, from int64, exact, crashed bool) (int64, error) {
+// committed is up to where a member of a raft group may publish what the scan finds; else all of it is published. The group
+// has committed what was published before: nothing below the checkpoint, the mark, or a unit that is on the disk goes back.
+func (s *Store) committed(w *walker, ck *checkpoint, from int64, exact, crashed bool) (int64, error) {
+	if s.gated == nil {
+		return math.MaxInt64, nil
+	}
+	to := max(s.o.Committed, s.vouched, from)
+	if exact {
+		to = max(to, ck.safe)
+	} else if !crashed { // another broker closed it, one that publishes what it writes
+		return math.MaxInt64, nil
+	}
+	look := w.fresh()
+	for _, m := range s.table.Marks() {
+		var r message.Record
+		if m.Unit.Phys < to {
+			continue
+		}
+		_, bad, err := look.record(m.Unit.Phys, &r)
+		if err := ioOnly(err, bad); err != nil {
+			return 0, err
+		}
+		if err == nil && !bad && r.Size == m.Unit.Size && r.QueueOffset == m.At && r.QueueID == m.ID && string(r.Topic) == m.Topic {
+			to = m.Unit.Phys + int64(m.Unit.Size)
+		}
+	}
+	return to, nil
+}
+
+// scan publishes every record from from on that ends at visible at most, and returns where the log ends.
+func (s *Store) scan(w *walker, from, visible int64, exact, crashed bool) (int64, error) {
 	safe := int64(-1)
 	if exact {
 		safe = from
@@ -173,6 +206,9 @@ func (s *Store) scan(w *walker, from int64, exact, crashed bool) (int64, error) 
 	var r message.Record
 	told := from
 	for at := from; ; {
+		if at <= visible {
+			s.raw.at = at
+		}
 		n, bad, err := w.record(at, &r)
 		if err != nil && !bad && !errors.Is(err, errEnd) && !errors.Is(err, errNothing) {
 			return 0, err
@@ -188,14 +224,15 @@ func (s *Store) scan(w *walker, from int64, exact, crashed bool) (int64, error) 
 			at = next
 			continue
 		}
-		if r.Size > 0 {
+		if r.Size > 0 && at+n <= visible {
 			if err := back.record(&r); err != nil {
 				return 0, err
 			}
 			s.lastRecord, s.lastStored = at, r.StoreTimestamp
 		}
-		at += n
-		s.published = at
+		if at += n; at <= visible {
+			s.published = at
+		}
 		if at-told >= progressStep {
 			told = at
 			s.progress(at-from, w.limit-from)
@@ -215,9 +252,14 @@ const progressStep = 1 << 20
 // settle ends the log at end and makes everything else agree. After a crash the outcome is put on the disk at once, so that
 // a second crash finds a checkpoint and repeats nothing.
 func (s *Store) settle(end, from int64, crashed bool) error {
-	s.clog.SetEnd(end, min(from, end))
-	s.end, s.published = end, min(s.published, end)
-	s.raw.at = end
+	shown := end // what readers see ends here
+	if s.gated != nil {
+		shown = min(s.raw.at, end)
+	}
+	s.clog.SetEnd(shown, min(from, shown))
+	s.clog.SetTop(end)
+	s.end, s.published = end, min(s.published, shown)
+	s.raw.at = shown
 	cut, err := s.endUnclean(end)
 	if err != nil {
 		return err
@@ -227,21 +269,27 @@ func (s *Store) settle(end, from int64, crashed bool) error {
 			return err
 		}
 	}
-	if err := s.table.Limit(end, false); err != nil {
+	if err := s.table.Limit(shown, false); err != nil {
 		return err
 	}
 	if !crashed {
 		if !cut {
-			s.clog.SetEnd(end, end)
+			s.clog.SetEnd(shown, shown)
+			s.clog.SetTop(end)
 			return nil
 		}
-		if err := s.table.CutFrom(end); err != nil {
+		if err := s.table.CutFrom(shown); err != nil {
 			return err
 		}
 		if s.index != nil {
-			if err := s.index.Repair(end); err != nil {
+			if err := s.index.Repair(shown); err != nil {
 				return err
 			}
+		}
+	}
+	if s.gated != nil { // the member counts on what it finds
+		if _, err := s.clog.SyncTo(end); err != nil {
+			return err
 		}
 	}
 	return s.unlessFull(s.Checkpoint())

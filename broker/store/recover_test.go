@@ -21,7 +21,7 @@ func abandon(s *Store) {
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()
-	s.Settle(nil)
+	s.settleWrites(nil)
 	close(s.stop)
 	s.wg.Wait()
 	s.lock.Close()

@@ -51,6 +51,7 @@ type Store struct {
 	state  state
 	raw    rawAppender
 	gated  *gated // nil: not a member of a raft group
+	anew   *reset // Open found it half done
 	ends   endsFile
 	healer healer
 	clean  cleaner
@@ -97,7 +98,14 @@ func Open(fsys vfs.FS, o Options) (*Store, error) {
 			return nil, err
 		}
 	}
-	if err := s.load(); err != nil {
+	err = s.goOnReset()
+	if err == nil {
+		err = s.load()
+	}
+	if err == nil {
+		err = s.endReset()
+	}
+	if err != nil {
 		s.closeFiles()
 		s.lock.Close()
 		return nil, err
@@ -263,6 +271,7 @@ func (s *Store) Settle(limit <-chan time.Time) {
 		case <-c:
 		case <-s.stop:
 		case <-limit:
+		case <-s.o.Clock.After(s.tune.Load().MaxWaitAck + 2*watchRounds): // all were told by then, one way or the other
 		}
 	}
 }

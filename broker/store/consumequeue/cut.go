@@ -18,6 +18,9 @@ func (q *Queue) cutToPhys(phys int64) error {
 		if err != nil {
 			return err
 		}
+		if u == leading && q.t.Member { // what came before is known to have been: its offsets are not used again
+			break
+		}
 		if u.Filler() || u.Phys+int64(u.Size) > phys {
 			dropped = dropped || !u.Filler()
 			if !u.Filler() && q.end-n >= 64 { // far behind: halve instead of walking

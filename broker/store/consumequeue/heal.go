@@ -189,7 +189,7 @@ func (q *Queue) endKnown() (ok bool, err error) {
 	}
 	q.end, q.saved, q.tail = n, n, nil
 	if q.t.walk {
-		if err := q.dropBehind(n); err != nil {
+		if err := errors.Join(q.mark(), q.dropBehind(n)); err != nil {
 			return false, err
 		}
 	}

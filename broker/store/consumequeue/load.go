@@ -104,10 +104,42 @@ func (q *Queue) findEndAfterCrash() error {
 		q.end = q.files[i].Base()/UnitSize + n
 	}
 	q.saved, q.tail = q.end, nil
+	if err := q.mark(); err != nil {
+		return err
+	}
 	if err := q.dropBehind(q.end); err != nil {
 		return err
 	}
 	return q.cutToPhys(q.t.cut)
+}
+
+// Mark is a unit that was on the disk after a crash, the last of its queue.
+type Mark struct {
+	Topic string
+	ID    int32
+	At    int64
+	Unit  Unit
+}
+
+// Marks are those found by Limit with Member set, of queues whose last unit is dropped.
+func (t *Table) Marks() []Mark {
+	t.dirtyMu.Lock()
+	defer t.dirtyMu.Unlock()
+	return t.marks
+}
+
+func (q *Queue) mark() error {
+	if !q.t.Member || q.end == q.first() {
+		return nil
+	}
+	u, err := q.unit(q.end - 1)
+	if err != nil || u.Filler() || u.Phys < q.t.cut {
+		return err
+	}
+	q.t.dirtyMu.Lock()
+	defer q.t.dirtyMu.Unlock()
+	q.t.marks = append(q.t.marks, Mark{q.Topic, q.ID, q.end - 1, u})
+	return nil
 }
 
 // surely tells whether unit i of f was on the disk before the crash.

@@ -35,7 +35,11 @@ type Table struct {
 	topics  map[string]*topic
 	watched map[queueID]*atomic.Int32
 
-	dirtyMu sync.Mutex // guards dirty
+	// Member, when set, keeps more: Marks, and where a queue began that began in the middle.
+	Member bool
+
+	dirtyMu sync.Mutex // guards dirty and marks
+	marks   []Mark
 	dirty   []*Queue
 	saveMu  sync.Mutex // one Save at a time
 	oweDirs []string   // guarded by mu: topic directories whose sync failed

@@ -103,3 +103,20 @@ func (f *file) rewriteSlots(heads []int32) error {
 	}
 	return nil
 }
+
+// Clear removes all files.
+func (x *Index) Clear() error {
+	x.save.Lock()
+	defer x.save.Unlock()
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for n := len(x.files); n > 0; n-- {
+		f := x.files[n-1]
+		f.close()
+		if err := x.fs.Remove(f.path()); err != nil {
+			return err
+		}
+		x.files = x.files[:n-1]
+	}
+	return x.fs.SyncDir(x.dir)
+}
