@@ -9,6 +9,9 @@ type Rules struct {
 	// LostTail: a power cut without SYNC_FLUSH may take the end of a queue, never a message before one that stayed, and
 	// nothing acknowledged before the last Barrier. Readers may then have seen what is gone.
 	LostTail bool
+	// ReadAhead: readers may have been given what nobody acknowledged and what is gone since, as by a master that has a message
+	// before its slave has it. What was acknowledged must stay all the same.
+	ReadAhead bool
 	// OffsetsMayGoBack: groups may be sent back, as after a kill with offsets saved every five seconds.
 	OffsetsMayGoBack bool
 }
@@ -24,7 +27,7 @@ func (r *Recorder) Check(rules Rules) Report {
 	if rules.OffsetsMayGoBack {
 		rep.Found[OffsetsBack] = Found{}
 	}
-	if rules.LostTail {
+	if rules.LostTail || rules.ReadAhead {
 		rep.Found[NotDurable], rep.Found[Resurrected] = Found{}, Found{}
 	}
 	for _, p := range r.replicas {
@@ -37,7 +40,7 @@ func (r *Recorder) Check(rules Rules) Report {
 		}
 	}
 	c.replicas()
-	if !rules.LostTail {
+	if !rules.LostTail && !rules.ReadAhead {
 		c.committed()
 	}
 	return rep

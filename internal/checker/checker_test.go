@@ -67,6 +67,11 @@ func TestEveryBrokenPromiseIsNamed(t *testing.T) {
 			h.Barrier()
 			h.read("a", a)
 		}},
+		{"an acknowledged message that was only read ahead", Rules{ReadAhead: true}, Lost, func(h history) {
+			a, b := h.put("p", 0), h.put("p", 1)
+			h.see("a", 1, b)
+			h.read("a", a)
+		}},
 		{"a body that names nobody", Rules{}, Phantom, func(h history) {
 			h.read("a", h.put("p", 0))
 			h.Seen("a", q0, 1, []byte("hello"), true)
@@ -256,6 +261,14 @@ func TestKeptPromises(t *testing.T) {
 			c := h.put("p", 1)
 			h.Committed("g", q0, 1)
 			h.read("a", a, c)
+		}},
+		{"what was read ahead and never acknowledged is gone, its place taken", Rules{ReadAhead: true}, func(h history) {
+			a, b := h.put("p", 0), h.Sending("q", "T")
+			h.Unknown(b)
+			h.see("a", 1, b)
+			h.Committed("g", q0, 2)
+			h.read("a", a)
+			h.read("a", a, h.put("p", 1))
 		}},
 		{"what retention deleted is not lost", Rules{}, func(h history) {
 			_, b := h.put("p", 0), h.put("p", 1)

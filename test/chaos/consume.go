@@ -136,12 +136,12 @@ func (w *Workload) watch(ctx context.Context, m *Member) {
 				break
 			}
 			switch {
-			case got.Status == protocol.PullOffsetMoved && got.Max < next[id] && got.Max > 0 && !w.MayLose:
+			case got.Status == protocol.PullOffsetMoved && got.Max < next[id] && got.Max > 0 && !w.MayLose && !w.ReadAhead:
 				w.wrong("%s queue %d: read up to %d, and now it ends at %d: it gave out what is gone", m.Name, id, next[id], got.Max)
 				next[id] = got.Max
 			case got.Status != protocol.PullOffsetMoved:
 				next[id] = w.saw(m.Addr, q, next[id], got.Messages)
-			case w.MayLose:
+			case w.MayLose || w.ReadAhead:
 				next[id] = min(next[id], got.Max)
 			}
 		}
