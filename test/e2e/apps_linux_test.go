@@ -33,28 +33,32 @@ func (f *feed) all() []peers.Event {
 type app struct {
 	kind     string // for the table
 	topic    string
+	word     string // in its messages' names
 	producer *feed
 	consumer *feed
 }
 
-// makes of clients. How often a Java client looks at the routes is its operator's choice (30 s if he makes none); in client-go
-// it is a constant: 30 s.
-var makes = []struct{ kind, version string }{{"java 4.9.8", peers.Clients49}, {"client-go 2.1.2", peers.GoClient}}
+// application is a make of client and how it looks at the routes.
+type application struct{ kind, version, poll string }
+
+// makes of clients. How often a Java client looks at the routes is its operator's choice (every 30 s if he makes none); in
+// client-go it is a constant, 30 s.
+var makes = []application{{"java 4.9.8", peers.Clients49, "poll=1000"}, {"client-go 2.1.2", peers.GoClient, ""}}
 
 // sendTimeout is what an application that wants to go on elsewhere chooses; the clients' default is 3 s.
 const sendTimeout = "timeout=1000"
 
 // applications starts them. Every name server is in their list: nothing has failed yet.
-func (s *site) applications(topic string) []*app {
+func (s *site) applications(prefix string, makes []application) []*app {
 	s.t.Helper()
 	var all []*app
-	for _, m := range makes {
-		word, _, _ := strings.Cut(m.kind, " ")
-		a := &app{kind: m.kind, topic: topic + "_" + strings.ReplaceAll(word, "-", "")}
-		s.topic(a.topic)
-		s.routed(a.topic) // a consumer that starts with half a route looks for the other half after 20 s
-		a.consumer = &feed{client: s.peer(m.version, "consume-told", "topic="+a.topic, "group=g_"+a.topic, "poll=1000", "heartbeat=2000", "work=4", "log=info")}
-		a.producer = &feed{client: s.peer(m.version, "produce-told", "topic="+a.topic, "group=p_"+a.topic, "poll=1000", sendTimeout)}
+	for i, m := range makes {
+		topic := fmt.Sprintf("%s_%d", prefix, i)
+		a := &app{kind: m.kind, topic: topic, word: fmt.Sprint("app", i)}
+		s.topic(topic)
+		s.routed(topic) // a consumer that starts with half a route looks for the other half after 20 s
+		a.consumer = &feed{client: s.peer(m.version, "consume-told", "topic="+topic, "group=g_"+topic, m.poll, "heartbeat=2000", "work=4")}
+		a.producer = &feed{client: s.peer(m.version, "produce-told", "topic="+topic, "group=p_"+topic, m.poll, sendTimeout)}
 		all = append(all, a)
 	}
 	for _, a := range all {
@@ -111,8 +115,7 @@ type batch struct {
 func order(apps []*app, id string, n, tries, pause, threads int) []*batch {
 	var all []*batch
 	for _, a := range apps {
-		word, _, _ := strings.Cut(a.kind, " ")
-		b := &batch{app: a, prefix: id + "." + word, n: n, threads: threads, from: len(a.producer.all()), seen: len(a.consumer.all()), start: time.Now()}
+		b := &batch{app: a, prefix: id + "." + a.word, n: n, threads: threads, from: len(a.producer.all()), seen: len(a.consumer.all()), start: time.Now()}
 		a.producer.Tell(fmt.Sprintf("%d %s %d %d %d", n, b.prefix, tries, pause, threads))
 		all = append(all, b)
 	}

@@ -20,49 +20,51 @@ func TestDisasters(t *testing.T) {
 	t.Parallel()
 	var all sync.WaitGroup // mostly they wait: for a clock of a client's or a server's
 	for _, d := range []struct {
-		layout string
-		nodes  int
-		run    func(*testing.T, *lab)
+		name  string
+		nodes int
+		run   func(*testing.T, *bed.Bed)
 	}{
-		{"d8", 4, standby},
-		{"d9", 4, crossed},
+		{"master and slave, standby", 4, deployed("d8", standby)},
+		{"master and slave, crossed", 4, deployed("d9", crossed)},
 	} {
 		all.Go(func() {
-			ok := t.Run(strings.ToUpper(d.layout), func(t *testing.T) {
-				b := bed.New(t, bed.Options{Nodes: d.nodes})
-				s := layout(t, b, d.layout, rootByKey(b))
-				t.Log(s.deploy())
-				d.run(t, &lab{site: s, layout: d.layout, record: checker.New()})
-				if t.Failed() {
-					consoles(t, b)
-				}
-			})
-			_ = ok
+			t.Run(d.name, func(t *testing.T) { d.run(t, bed.New(t, bed.Options{Nodes: d.nodes})) })
 		})
 	}
 	all.Wait()
-	t.Log("\n" + figures.table())
+	figures.show(t)
+}
+
+// deployed makes a lab of one layout.
+func deployed(example string, run func(*testing.T, *lab)) func(*testing.T, *bed.Bed) {
+	return func(t *testing.T, b *bed.Bed) {
+		s := layout(t, b, example, rootByKey(b))
+		t.Log(s.deploy())
+		run(t, &lab{site: s, layout: example, record: checker.New()})
+		if t.Failed() {
+			consoles(t, b)
+		}
+	}
 }
 
 // start starts the applications and RocketMQ's console.
-func (l *lab) start() *feed {
+func (l *lab) start(applications ...application) {
 	l.t.Helper()
-	console := &feed{client: l.peer(peers.Clients49, "console-told")}
-	l.apps = l.applications(strings.ToUpper(l.layout))
-	console.Ready()
-	return console
+	l.console = &feed{client: l.peer(peers.Clients49, "console-told")}
+	l.apps = l.applications(strings.ToUpper(l.layout), applications)
+	l.console.Ready()
 }
 
 // standby: D8, masters in dc1 (node1 broker-a, node2 broker-b), slaves in dc2 (node3 broker-b, node4 broker-a).
 func standby(t *testing.T, l *lab) {
-	console := l.start()
+	l.start(makes...)
 	l.experiment(t, "X1", "nothing fails", nothingFails)
 
 	l.experiment(t, "X2", "the slaves' data centre dies while 1,000 are being sent", func(x *experiment) {
 		begun(x.send(1000), 100)
 		x.strike(x.cut("dc2"))
 		x.settle()
-		x.consoleWorks(console, 2)
+		x.consoleWorks(2)
 		must(x.t, x.on("dc2")())
 		for _, f := range x.figures() {
 			if f.refused > 0 {
@@ -90,7 +92,7 @@ func standby(t *testing.T, l *lab) {
 		x.strike(x.cut("dc1"))
 		x.resume()
 		x.settle()
-		x.consoleWorks(console, 2)
+		x.consoleWorks(2)
 		refused := x.order(1, 3, 0, 1)
 		ended(refused)
 		for _, b := range refused {
@@ -111,20 +113,20 @@ func standby(t *testing.T, l *lab) {
 			x.t.Errorf("%d messages were consumed again", again)
 		}
 	})
-	l.finish(t, console)
+	l.finish(t)
 }
 
 // crossed: D9, in dc1 node1 (master of broker-a) and node2 (slave of broker-b), in dc2 node3 (master of broker-b) and node4
 // (slave of broker-a).
 func crossed(t *testing.T, l *lab) {
-	console := l.start()
+	l.start(makes...)
 	l.experiment(t, "X1", "nothing fails", nothingFails)
 
 	l.experiment(t, "X6", "data centre 1 dies while 1,000 are being sent", func(x *experiment) {
 		begun(x.send(1000), 300)
 		x.strike(x.cut("dc1"))
 		x.settle()
-		x.consoleWorks(console, 2)
+		x.consoleWorks(2)
 	})
 
 	l.experiment(t, "X7", "1,000 more while data centre 1 is dead", func(x *experiment) {
@@ -143,7 +145,7 @@ func crossed(t *testing.T, l *lab) {
 		begun(x.send(1000), 300)
 		x.strike(x.unplug("dc2"))
 		x.settle()
-		x.consoleWorks(console, 2)
+		x.consoleWorks(2)
 		must(x.t, x.plug("dc2")())
 		x.send(1000)
 		x.settle()
@@ -175,7 +177,7 @@ func crossed(t *testing.T, l *lab) {
 		x.settle()
 		must(x.t, x.on("dc2")())
 	})
-	l.finish(t, console)
+	l.finish(t)
 }
 
 func nothingFails(x *experiment) {
@@ -204,8 +206,9 @@ func (l *lab) received(x *experiment) int {
 }
 
 // consoleWorks is X0: the console, which lists all name servers and was started before anything failed, shows its pages.
-func (x *experiment) consoleWorks(console *feed, brokers int) {
+func (x *experiment) consoleWorks(brokers int) {
 	x.t.Helper()
+	console := x.console
 	var last peers.Event
 	start := time.Now()
 	eventually(x.t, time.Minute, func() bool {
@@ -220,15 +223,15 @@ func (x *experiment) consoleWorks(console *feed, brokers int) {
 }
 
 // finish stops the applications and judges everything that was recorded.
-func (l *lab) finish(t *testing.T, console *feed) {
+func (l *lab) finish(t *testing.T) {
 	l.site.t = t
 	t.Run("every replica holds every acknowledged message", l.verdict)
 	l.site.t = t
 	stop(t, l.apps)
-	if console.Ended() {
+	if l.console.Ended() {
 		t.Error("the console ended by itself")
 	}
-	console.CloseInput()
+	l.console.CloseInput()
 }
 
 // figures are those of an experiment so far.

@@ -16,9 +16,11 @@ import (
 // lab is a deployment with applications on it that live through all its experiments.
 type lab struct {
 	*site
-	layout string
-	apps   []*app
-	record *checker.Recorder
+	layout  string
+	apps    []*app
+	console *feed
+	record  *checker.Recorder
+	serial  int // of its batches
 }
 
 type experiment struct {
@@ -28,6 +30,8 @@ type experiment struct {
 	struck   time.Time // when the last fault came
 	resumed  time.Time // when suspended consumers went on
 	unread   int       // acknowledged and not received when the fault came
+
+	leaderless func() time.Duration // ends the prober, if there is one
 }
 
 // experiment runs one as a subtest of its own.
@@ -46,7 +50,8 @@ func (l *lab) experiment(t *testing.T, id, what string, run func(*experiment)) {
 func (x *experiment) send(n int) []*batch { return x.order(n, 0, 2, 1) }
 
 func (x *experiment) order(n, tries, pause, threads int) []*batch {
-	b := order(x.apps, fmt.Sprintf("%s.%s.%d", x.layout, x.id, len(x.batches)), n, tries, pause, threads)
+	x.serial++
+	b := order(x.apps, fmt.Sprintf("%s.%s.%d", x.layout, x.id, x.serial), n, tries, pause, threads)
 	x.batches = append(x.batches, b...)
 	return b
 }
@@ -82,8 +87,12 @@ func (x *experiment) settle() {
 func (x *experiment) judge() {
 	x.t.Helper()
 	time.Sleep(500 * time.Millisecond) // one too many would come now
+	var leaderless time.Duration
+	if x.leaderless != nil {
+		leaderless = x.leaderless()
+	}
 	for _, a := range x.apps {
-		f := figure{id: x.id, layout: x.layout, what: x.what, client: a.kind, unread: x.unread}
+		f := figure{id: x.id, layout: x.layout, what: x.what, client: a.kind, unread: x.unread, leaderless: leaderless}
 		for _, b := range x.batches {
 			if b.app == a {
 				x.account(&f, b)
@@ -261,12 +270,14 @@ func (t *results) sorted() []figure {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	rows := slices.Clone(t.rows)
-	slices.SortStableFunc(rows, func(a, b figure) int { return experimentNumber(a.id) - experimentNumber(b.id) })
+	slices.SortStableFunc(rows, func(a, b figure) int { return a.number() - b.number() })
 	return rows
 }
 
-func experimentNumber(id string) int {
-	n := 0
-	fmt.Sscanf(id, "X%d", &n)
-	return n
+// number orders the table: experiments as operators number them, the same one by deployment, ours without a number behind them.
+func (f figure) number() int {
+	n, d := 99, 0
+	fmt.Sscanf(f.id, "X%d", &n)
+	fmt.Sscanf(f.layout, "d%d", &d)
+	return 100*n + d
 }

@@ -1,4 +1,5 @@
-// The layouts D1, D2, D4 and D6: plan, deploy, use, deploy again, destroy. D5 is in roll_linux_test.go.
+// The layouts D1 to D4, D6 and D7: plan, deploy, use, deploy again, destroy. D5 is in roll_linux_test.go, D8 to D11 are in
+// disasters_linux_test.go.
 package e2e
 
 import (
@@ -47,10 +48,13 @@ func TestLayouts(t *testing.T) {
 	}{
 		{"d1", "root by key", rootByKey, map[string][]int{"node1": slices.Concat(nsPort, brokerPort)}, 1},
 		{"d2", "ops, sudo without a password", opsBySudo, map[string][]int{"node1": nsPort, "node2": brokerPort, "node3": brokerPort}, 2},
+		{"d3", "ops by key", opsBySudo, map[string][]int{"node1": slices.Concat(nsPort, brokerPort), "node2": slices.Concat(nsPort, brokerPort)}, 1},
 		{"d4", "dev by password, sudo with a password", devByPassword,
 			map[string][]int{"node1": slices.Concat(nsPort, brokerPort), "node2": brokerPort, "node3": brokerPort, "node4": brokerPort}, 2},
 		{"d6", "an encrypted key", sealedKey,
 			map[string][]int{"node1": slices.Concat(nsPort, brokerPort, secondPort), "node2": slices.Concat(nsPort, brokerPort, secondPort)}, 2},
+		{"d7", "root by key", rootByKey, map[string][]int{"node1": slices.Concat(nsPort, brokerPort), "node2": slices.Concat(nsPort, brokerPort),
+			"node3": slices.Concat(nsPort, brokerPort), "node4": slices.Concat(nsPort, brokerPort)}, 2},
 	} {
 		ok := t.Run(l.example+" as "+l.login, func(t *testing.T) {
 			must(t, b.Reset(ctxOf(t)))

@@ -46,21 +46,23 @@ func (s *site) routed(topic string) {
 
 const queuesPerBroker = 4 // as site.topic makes them
 
-// level waits until every slave that is up holds what its master holds of the applications' topics.
+// level waits until all replicas of every group hold the same of the applications' topics.
 func (l *lab) level() {
 	l.t.Helper()
 	c := l.asking()
 	for _, g := range l.inv.Groups {
-		for _, slave := range g.Slaves {
-			for _, a := range l.apps {
-				for q := range queuesPerBroker {
-					mq := protocol.MessageQueue{Topic: a.topic, BrokerName: g.Name, QueueID: int32(q)}
-					eventually(l.t, 90*time.Second, func() bool {
-						ahead, err1 := c.MaxOffset(ctxOf(l.t), g.Master.Addr(), mq)
-						got, err2 := c.MaxOffset(ctxOf(l.t), slave.Addr(), mq)
-						return err1 == nil && err2 == nil && got == ahead
-					}, "%s to hold all of %v", slave.Addr(), mq)
-				}
+		for _, a := range l.apps {
+			for q := range queuesPerBroker {
+				mq := protocol.MessageQueue{Topic: a.topic, BrokerName: g.Name, QueueID: int32(q)}
+				eventually(l.t, 90*time.Second, func() bool {
+					first, err := c.MaxOffset(ctxOf(l.t), g.Brokers[0].Addr(), mq)
+					same := err == nil
+					for _, b := range g.Brokers[1:] {
+						end, err := c.MaxOffset(ctxOf(l.t), b.Addr(), mq)
+						same = same && err == nil && end == first
+					}
+					return same
+				}, "all of %s to hold all of %v", g.Name, mq)
 			}
 		}
 	}
