@@ -61,6 +61,9 @@ func (e *engine) deploy(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { e.finish(ctx, err) }()
+	if err := e.strangers(ctx); err != nil {
+		return err
+	}
 	reach := false
 	for _, w := range e.waves() {
 		if err := ctx.Err(); err != nil {

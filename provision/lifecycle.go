@@ -111,8 +111,12 @@ func (e *engine) named() error {
 
 // ask shows what will be done, in the shape of a plan.
 func (e *engine) ask(ctx context.Context, title string, tasks []*task, roll bool) error {
-	p := &Plan{Cluster: e.inv.Name, Order: []string{wave{title, tasks, roll}.String()}}
-	return e.confirm(ctx, p)
+	return e.askFor(ctx, title, wave{title, tasks, roll}.String())
+}
+
+// askFor shows what will be done, step by step, and asks.
+func (e *engine) askFor(ctx context.Context, title string, steps ...string) error {
+	return e.confirm(ctx, &Plan{Cluster: e.inv.Name, Order: steps, title: title + " (cluster " + e.inv.Name + ")"})
 }
 
 // withCluster opens the hosts, insists on the agent on each, and holds the lock around f.

@@ -20,6 +20,8 @@ type Plan struct {
 	Order   []string   `json:"order"` // how the changes would be made, wave by wave
 
 	Losses []inventory.Loss `json:"losses"` // what the death of each host and data centre would mean
+
+	title string // of what is no deploy: it stands for the count of changes
 }
 
 // HostPlan is one host's part.
@@ -199,6 +201,9 @@ func (p *Plan) each(f func(HostPlan, *RolePlan, Change)) {
 
 // Summary is the plan in one line.
 func (p *Plan) Summary() string {
+	if p.title != "" {
+		return p.title
+	}
 	if p.Empty() {
 		return fmt.Sprintf("nothing to do (%s, %s checked)", count(len(p.Hosts), "host"), count(p.Checked(), "resource"))
 	}

@@ -82,8 +82,8 @@ func (r *replicas) member(b *inventory.Broker) *protocol.ReplicationMember {
 		return nil
 	}
 	s := r.states[r.leader]
-	for i := range s.Members {
-		if s.Members[i].ID == replicaID(b) {
+	for i, m := range s.Members {
+		if b.Raft() && m.ID == b.RaftName() || m.Addr == b.Addr() { // slaves' ids move with promotions
 			return &s.Members[i]
 		}
 	}

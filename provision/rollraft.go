@@ -131,7 +131,7 @@ func (e *engine) transfer(ctx context.Context, t *task, r *replicas, to *invento
 	if err != nil {
 		return refuse(t, mayStop, fmt.Sprintf("%s does not hand the lead over to %s: %v", r.leader.Member, to.Member, err), "", "rmqctl status; then run it again")
 	}
-	if err := e.leadsNow(ctx, t, to); err != nil {
+	if err := e.leadsNow(ctx, t, to, mayStop); err != nil {
 		return err
 	}
 	ev.State = Changed
@@ -140,7 +140,7 @@ func (e *engine) transfer(ctx context.Context, t *task, r *replicas, to *invento
 }
 
 // leadsNow proves it: the member says so and is writable, every name server names it as master, and a message is taken.
-func (e *engine) leadsNow(ctx context.Context, t *task, to *inventory.Broker) error {
+func (e *engine) leadsNow(ctx context.Context, t *task, to *inventory.Broker, may string) error {
 	g := to.Group
 	err := e.until(ctx, t, mayElect, func() (bool, string, error) {
 		r := e.replicas(ctx, g)
@@ -156,13 +156,13 @@ func (e *engine) leadsNow(ctx context.Context, t *task, to *inventory.Broker) er
 		why := e.shownAsMaster(ctx, to)
 		return why == "", why, nil
 	}, func(what string) error {
-		return refuse(t, mayStop, what, to.Member+" leads and is writable", "rmqctl status")
+		return refuse(t, may, what, to.Member+" leads and is writable", "rmqctl status")
 	})
 	if err != nil {
 		return err
 	}
 	if _, err := e.send(ctx, e.inv.NameServers[0], g, to.Addr()); err != nil {
-		return refuse(t, mayStop, fmt.Sprintf("the new leader %s takes no message: %v", to.Member, err), "", "look at its log")
+		return refuse(t, may, fmt.Sprintf("the new leader %s takes no message: %v", to.Member, err), "", "look at its log")
 	}
 	return nil
 }

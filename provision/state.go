@@ -147,11 +147,13 @@ func (s *state) journal(ctx context.Context, now time.Time, en entry) error {
 
 // lock takes the cluster's lock on every host, in the inventory's order, so that two runs cannot hold half of it each
 // for long: the second meets the first's lock on the first host that both want.
-func (e *engine) lock(ctx context.Context) error {
+func (e *engine) lock(ctx context.Context) error { return e.lockHosts(ctx, e.hosts) }
+
+func (e *engine) lockHosts(ctx context.Context, hosts []*host) error {
 	user, from := e.who()
 	holder := agent.Holder{Run: e.id, User: user, Host: from, PID: os.Getpid(), Command: e.o.Command, Since: e.clock.Now().Unix()}
 	until := e.clock.Now().Add(e.o.LockWait)
-	for _, h := range e.hosts {
+	for _, h := range hosts {
 		for {
 			err := h.m.Agent().Lock(ctx, lockPath(e.inv, h.node), holder)
 			var held *agent.LockedError
@@ -171,7 +173,7 @@ func (e *engine) lock(ctx context.Context) error {
 			break
 		}
 	}
-	for _, h := range e.hosts {
+	for _, h := range hosts {
 		s, err := loadState(ctx, stateDir(e.inv, h.node), e.inv.Name, e.id, h.m.Agent())
 		if err != nil {
 			return fmt.Errorf("%s: %w", h.name(), err)

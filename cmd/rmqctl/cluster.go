@@ -25,6 +25,11 @@ type inventoryFlag struct {
 // runFlags are shared by what connects to the hosts.
 type runFlags struct {
 	inventoryFlag
+	faceFlags
+}
+
+// faceFlags are how a run works and shows itself.
+type faceFlags struct {
 	Output   string            `short:"o" default:"auto" enum:"auto,tty,plain,json" help:"tty: live view, plain: lines, json: one object per line; auto: tty on a terminal."`
 	Forks    int               `default:"20" help:"Hosts worked on at once."`
 	Binary   map[string]string `placeholder:"OS/ARCH=PATH" help:"rmqctl for hosts of another kind than this machine."`

@@ -57,7 +57,7 @@ func (c *demoCmd) Run(ctx context.Context, std *streams) error {
 	if err != nil {
 		return err
 	}
-	d.j, err = runFlags{inventoryFlag: inventoryFlag{d.path}, Output: "auto"}.jobFor(std, "deploy", inv)
+	d.j, err = runFlags{inventoryFlag: inventoryFlag{d.path}, faceFlags: faceFlags{Output: "auto"}}.jobFor(std, "deploy", inv)
 	if err != nil {
 		return err
 	}

@@ -21,15 +21,18 @@ var groups = []kong.Group{
 }
 
 type root struct {
-	Deploy  deployCmd  `cmd:"" group:"cluster" help:"Make the hosts what the inventory says and start the cluster. Again: nothing to do."`
-	Plan    planCmd    `cmd:"" group:"cluster" help:"Show what deploy would change, with diffs; touches nothing."`
-	Check   checkCmd   `cmd:"" group:"cluster" help:"Look whether the hosts can carry the cluster; changes nothing."`
-	Status  statusCmd  `cmd:"" group:"cluster" help:"Live view of name servers and broker groups."`
-	Restart restartCmd `cmd:"" group:"cluster" help:"Rolling restart: one member at a time, masters drained first, every step gated."`
-	Start   startCmd   `cmd:"" group:"cluster" help:"Start what is stopped and wait until it is registered."`
-	Stop    stopCmd    `cmd:"" group:"cluster" help:"Stop brokers, then name servers, gracefully."`
-	Destroy destroyCmd `cmd:"" group:"cluster" help:"Take everything back that deploy put on the hosts; data is kept unless --data."`
-	Logs    logsCmd    `cmd:"" group:"cluster" help:"Show the logs of the cluster's processes."`
+	Deploy   deployCmd   `cmd:"" group:"cluster" help:"Make the hosts what the inventory says and start the cluster. Again: nothing to do."`
+	Plan     planCmd     `cmd:"" group:"cluster" help:"Show what deploy would change, with diffs; touches nothing."`
+	Check    checkCmd    `cmd:"" group:"cluster" help:"Look whether the hosts can carry the cluster; changes nothing."`
+	Status   statusCmd   `cmd:"" group:"cluster" help:"Live view of name servers and broker groups."`
+	Restart  restartCmd  `cmd:"" group:"cluster" help:"Rolling restart: one member at a time, masters drained first, every step gated."`
+	Start    startCmd    `cmd:"" group:"cluster" help:"Start what is stopped and wait until it is registered."`
+	Stop     stopCmd     `cmd:"" group:"cluster" help:"Stop brokers, then name servers, gracefully."`
+	Promote  promoteCmd  `cmd:"" group:"cluster" help:"Make a slave master of its group: the old master is fenced first, and becomes its slave."`
+	Transfer transferCmd `cmd:"" group:"cluster" help:"Hand the lead of a raft group over to the member on a node."`
+	Member   memberCmd   `cmd:"" group:"cluster" help:"Add, remove or replace a member of a group, one at a time."`
+	Destroy  destroyCmd  `cmd:"" group:"cluster" help:"Take everything back that deploy put on the hosts; data is kept unless --data."`
+	Logs     logsCmd     `cmd:"" group:"cluster" help:"Show the logs of the cluster's processes."`
 
 	Admin   adminCmd   `cmd:"" group:"use" help:"Operator commands with mqadmin's names, options and layouts."`
 	Produce produceCmd `cmd:"" group:"use" help:"Send messages from the command line or standard input."`
