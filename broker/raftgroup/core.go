@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"slices"
+	"sort"
 
 	"go.etcd.io/raft/v3"
 	pb "go.etcd.io/raft/v3/raftpb"
@@ -48,7 +49,7 @@ type Core struct {
 	silent           int    // ticks since a leader was heard of
 	ticks            int
 	best             entryID // the longest log that asked for a vote since
-	term, before     uint64  // the newest term of a leader heard of, and what was committed here when it began
+	term, before     uint64  // the newest term of a leader heard of, and the last entry committed here of a term below
 	target, targetOf uint64  // NoVote ends when the log reaches target, the end of the leader's log in this term
 	peers            map[uint64]*watch
 	levelFor         int    // ticks that the preferred member has been level
@@ -113,6 +114,9 @@ func (c *Core) path(name string) string { return filepath.Join(c.o.Dir, name) }
 
 func (c *Core) open() (err error) {
 	if err = vfs.MakeDirs(c.o.FS, c.o.Dir, 0o755); err != nil {
+		return err
+	}
+	if err = named(c.o.FS, c.o.Dir); err != nil {
 		return err
 	}
 	if err = c.openGroup(); err != nil {
@@ -275,7 +279,7 @@ func (c *Core) trust(m *pb.Message) error {
 		return nil
 	}
 	if m.Term > c.term {
-		c.term, c.before = m.Term, c.applied
+		c.term, c.before = m.Term, c.appliedBefore(m.Term)
 	}
 	if last < c.before {
 		return c.halt(fmt.Errorf("the log of the leader %s ends with entry %d, here entry %d is committed: the group has lost what it had acknowledged; "+
@@ -295,6 +299,15 @@ func (c *Core) trust(m *pb.Message) error {
 		c.aim(m.Term, last)
 	}
 	return nil
+}
+
+// appliedBefore is the last committed entry of a term below that one: what every message of that term's leader must know.
+func (c *Core) appliedBefore(term uint64) uint64 {
+	first := c.ix.base.Index
+	return first + uint64(sort.Search(int(c.applied-first), func(k int) bool {
+		t, err := c.st.Term(first + 1 + uint64(k))
+		return err != nil || t >= term
+	}))
 }
 
 // heartbeatFits: a leader that believes us to have more than we have (our host lost power, our disk is new) is told what we

@@ -58,6 +58,9 @@ func openIndex(fsys vfs.FS, dir string, per uint64, b base) (*index, error) {
 	if err := vfs.MakeDirs(fsys, dir, 0o755); err != nil {
 		return nil, err
 	}
+	if err := named(fsys, dir); err != nil {
+		return nil, err
+	}
 	numbers, err := ix.list()
 	if err != nil {
 		return nil, err
@@ -80,6 +83,14 @@ func openIndex(fsys vfs.FS, dir string, per uint64, b base) (*index, error) {
 		}
 	}
 	return ix, nil
+}
+
+// named makes the name of dir and those within survive a power cut: a killed process may have left them unsynced.
+func named(fsys vfs.FS, dir string) error {
+	if err := vfs.SyncParent(fsys, dir); err != nil {
+		return err
+	}
+	return fsys.SyncDir(dir)
 }
 
 func readHeader(fsys vfs.FS, name string) (fileHeader, error) {
@@ -414,7 +425,7 @@ func (ix *index) truncate(i uint64) error {
 			return err
 		}
 	}
-	if n := len(ix.files); n > 0 {
+	if n := len(ix.files); n > 0 && ix.files[n-1].number == ix.fileOf(i) { // else the newest ends just there
 		file := ix.files[n-1]
 		if err := file.f.Truncate(ix.place(i)); err != nil {
 			return err

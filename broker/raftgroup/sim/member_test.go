@@ -302,8 +302,9 @@ func (m *member) work() {
 func (m *member) sent(msg raftpb.Message) {
 	switch msg.Type {
 	case raftpb.MsgVote:
-		m.w.model.voted(m, msg.Term, m.id)
 		m.w.Tally.Add("votes asked", 1)
+	case raftpb.MsgApp, raftpb.MsgHeartbeat: // its own vote counted; asking for others' is none yet
+		m.w.model.voted(m, msg.Term, m.id)
 	case raftpb.MsgAppResp:
 		if !msg.Reject {
 			m.acked = max(m.acked, m.log.End())
