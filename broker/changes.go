@@ -236,7 +236,7 @@ func (c *changes) record(ch *processor.Change) error {
 	})
 	switch {
 	case res.Status == store.PutOK || res.Status == store.FlushDiskTimeout:
-	case errors.Is(err, store.ErrNotCommitted), errors.Is(err, store.ErrClosed):
+	case res.Status != store.ServiceNotAvailable:
 		return protocol.Errorf(protocol.SystemError, "the group has not agreed in time, and may do so later: %v", err)
 	default:
 		return protocol.Errorf(protocol.ServiceNotAvailable, "service not available now. %v", cmpErr(err, res.Status))

@@ -86,9 +86,8 @@ func (r *registrar) Kick() {
 // RoleChanged tells all name servers at once, also while the loop waits for one that is dead.
 func (r *registrar) RoleChanged(ctx context.Context) {
 	r.stopped.Go(func() {
-		if !r.all(ctx, true) {
-			r.Kick()
-		}
+		r.all(ctx, true)
+		r.Kick() // for what was not reached, and what the next pause depends on
 	})
 }
 

@@ -113,6 +113,10 @@ func (b *Broker) refuseLocked(s role.State) error {
 func (b *Broker) followLocked(cfg *config.Config, k kept) {
 	b.offsets.Track()
 	b.role.Set(role.State{Kind: role.Slave, ID: k.ID, Epoch: k.Epoch, Why: whySlave})
+	if err := b.endPuts(); err != nil { // nothing but the master's bytes comes into this log
+		b.log.Error("follow a master", "err", err)
+		return
+	}
 	b.follow(cfg, k.Master, k.MasterHA)
 }
 
@@ -178,9 +182,9 @@ func (b *Broker) fence(q *protocol.ChangeBrokerRoleRequest, now *role.State) err
 
 // promote makes a slave master, or a fenced master again.
 func (b *Broker) promote(ctx context.Context, cfg *config.Config, q *protocol.ChangeBrokerRoleRequest, now *role.State) error {
-	at := max(q.Epoch, now.Epoch+1)
+	at := max(q.Epoch, now.Epoch+1, b.epochs.Epoch()+1, 2) // a group that has had no promotion is at 1
 	if now.Takes() {
-		if q.Epoch == 0 || q.Epoch == now.Epoch {
+		if q.Epoch == 0 || q.Epoch == now.Epoch { // said twice
 			return nil
 		}
 		return fmt.Errorf("this broker is master already, with epoch %d", now.Epoch)
@@ -269,8 +273,12 @@ func (b *Broker) deposed(addr string, epoch int64) {
 	b.registrar.RoleChanged(b.running)
 }
 
-// alone is a slave that knows no master, or does not reach the one it knows: a name server may know a newer one.
+// alone is a slave that knows no master, or does not reach the one it knows, or a fenced master: a name server may know a
+// newer one.
 func (b *Broker) alone() bool {
+	if b.role.Load().Kind == role.Fenced {
+		return true
+	}
 	if b.raft != nil {
 		return !b.role.Takes() && b.tables.Master() == ""
 	}
@@ -285,13 +293,13 @@ func (b *Broker) takePuts() error {
 			return err
 		}
 	}
-	return nil
+	return b.store.Lead()
 }
 
-// endPuts returns when everything the store has taken is written.
+// endPuts returns when everything the store has taken is written; it refuses what comes later.
 func (b *Broker) endPuts() error {
-	b.store.Settle(b.o.Clock.After(b.o.Config.Load().SyncFlushTimeout))
-	return nil
+	_, err := b.store.Follow()
+	return err
 }
 
 // errNoGroup answers what only members of a raft group can do.

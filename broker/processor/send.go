@@ -3,7 +3,6 @@
 package processor
 
 import (
-	"errors"
 	"math/rand/v2"
 	"net/netip"
 	"strings"
@@ -227,9 +226,6 @@ func putError(cfg *config.Config, st *store.Store, status store.Status, err erro
 	case store.MessageIllegal, store.PropertiesSizeExceeded:
 		return illegal(cfg)
 	case store.ServiceNotAvailable:
-		if errors.Is(err, store.ErrNotCommitted) || st.Gated() && errors.Is(err, store.ErrClosed) { // it may be stored all the same
-			return protocol.Errorf(protocol.SystemError, "%v", err)
-		}
 		why := "it is not writeable"
 		if failed := st.Writable(); failed != nil {
 			why = failed.Error()

@@ -33,7 +33,7 @@ func (s *Store) enterLocked(q *consumequeue.Queue) error {
 	if s.exclusive {
 		return ErrReplicating
 	}
-	if s.gated != nil && !s.gated.leading {
+	if s.fenced || s.gated != nil && !s.gated.leading {
 		return ErrFollowing
 	}
 	if q != nil && q.Gen != s.gen {

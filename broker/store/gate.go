@@ -61,11 +61,14 @@ func (s *Store) Gated() bool { return s.gated != nil }
 func (s *Store) End() int64 { return s.clog.Top() }
 
 // Lead lets the store take puts. All that is written must be committed: so a queue's next offset is its end, whoever wrote
-// it, and no two messages get the same.
+// it, and no two messages get the same. A store without a group takes puts from the start; Lead ends what Follow began.
 func (s *Store) Lead() error {
 	g := s.gated
 	if g == nil {
-		return ErrNotGated
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.fenced = false
+		return nil
 	}
 	s.raw.mu.Lock()
 	defer s.raw.mu.Unlock()
@@ -83,16 +86,17 @@ func (s *Store) Lead() error {
 }
 
 // Follow ends the taking of puts. What was taken is written, and handed to the gate, before it returns the end of the log.
-// It waits to be committed, or dropped by TruncateTo.
+// It waits to be committed, or dropped by TruncateTo. In a store without a group it is visible and its producers are told.
 func (s *Store) Follow() (end int64, err error) {
 	g := s.gated
-	if g == nil {
-		return 0, ErrNotGated
-	}
 	s.raw.mu.Lock()
 	defer s.raw.mu.Unlock()
 	s.mu.Lock()
-	g.leading = false
+	if g == nil {
+		s.fenced = true
+	} else {
+		g.leading = false
+	}
 	s.mu.Unlock()
 	if err := s.seize(); err != nil {
 		return s.clog.Top(), err

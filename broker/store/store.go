@@ -36,10 +36,11 @@ type Store struct {
 	table *consumequeue.Table
 	index *index.Index // nil: no index
 
-	mu sync.Mutex // guards appender, committing, closed, quiet, and Queue.Next of all queues
+	mu sync.Mutex // guards appender, committing, closed, fenced, quiet, and Queue.Next of all queues
 	appender
 	committing bool // somebody writes rounds; only he may touch the log's end
 	closed     bool
+	fenced     bool          // puts are refused; of a store without a group, see Follow
 	quiet      chan struct{} // closed when committing ends; made by who waits for that
 
 	commit chan struct{} // a round waits for the committer goroutine
