@@ -116,4 +116,10 @@ var mutants = []mutant{
 
 	{"any report of a slave is believed (#1155)", "broker/ha/slaveconn.go",
 		"if off < 0 || off > s.sent.Load() {", "if off < 0 {", clusters("TestALyingSlaveIsNotBelieved")},
+
+	{"epochs and checksums are not looked at: a slave goes on at its own end", "broker/ha/decide/decide.go",
+		"	top, sure, ok, below := epoch.Common(", `	if slave.Max >= master.Min && slave.Max <= master.Max {
+		return at(slave.Max, slave)
+	}
+	top, sure, ok, below := epoch.Common(`, clusters("TestAPromotedSlaveAndItsOldMaster/^SYNC_MASTER")},
 }
