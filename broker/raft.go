@@ -141,7 +141,7 @@ func (b *Broker) raftFollow(r raftgroup.Role) {
 		why = "the raft group has no leader at the moment"
 	}
 	wasLeader := b.role.Load().Takes()
-	b.role.Set(role.State{Kind: role.Slave, ID: b.raft.self.Number, Epoch: int64(r.Term), Why: why})
+	b.role.Set(role.State{Kind: role.Slave, ID: b.raft.self.Number, Epoch: int64(r.Term), Why: why, Forward: true})
 	if wasLeader {
 		b.delay.Close()
 		b.offsets.Track()

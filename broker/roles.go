@@ -112,8 +112,8 @@ func (b *Broker) refuseLocked(s role.State) error {
 // followLocked makes this broker a slave of the master that k names, or of whomever the name servers name.
 func (b *Broker) followLocked(cfg *config.Config, k kept) {
 	b.offsets.Track()
-	b.role.Set(role.State{Kind: role.Slave, ID: k.ID, Epoch: k.Epoch, Why: whySlave})
-	if err := b.endPuts(); err != nil { // nothing but the master's bytes comes into this log
+	b.role.Set(role.State{Kind: role.Slave, ID: k.ID, Epoch: k.Epoch, Why: whySlave, Forward: cfg.IsMaster()}) // a file that says master: clients may think so, too
+	if err := b.endPuts(); err != nil {                                                                        // nothing but the master's bytes comes into this log
 		b.log.Error("follow a master", "err", err)
 		return
 	}
@@ -123,7 +123,7 @@ func (b *Broker) followLocked(cfg *config.Config, k kept) {
 // demote makes this broker, which was master, the slave of a newer one.
 func (b *Broker) demote(cfg *config.Config, newer seen) error {
 	k := kept{Role: protocol.RoleSlave, ID: newer.freeID(cfg), Epoch: newer.epoch, Sync: b.kept.Sync, Master: newer.addr, MasterHA: newer.haAddr, Members: b.kept.Members}
-	if err := b.refuseLocked(role.State{Kind: role.Slave, ID: k.ID, Epoch: k.Epoch, Why: whySlave}); err != nil {
+	if err := b.refuseLocked(role.State{Kind: role.Slave, ID: k.ID, Epoch: k.Epoch, Why: whySlave, Forward: true}); err != nil {
 		return err
 	}
 	b.leaveSlaves()
@@ -174,7 +174,7 @@ func (b *Broker) fence(q *protocol.ChangeBrokerRoleRequest, now *role.State) err
 		return fmt.Errorf("this broker is a slave and takes no messages as it is")
 	}
 	at := max(q.Epoch, now.Epoch)
-	if err := b.refuseLocked(role.State{Kind: role.Fenced, Epoch: at, Why: whyFenced}); err != nil {
+	if err := b.refuseLocked(role.State{Kind: role.Fenced, Epoch: at, Why: whyFenced, Forward: true}); err != nil {
 		return err
 	}
 	return b.keep(kept{Role: protocol.RoleFenced, Epoch: at, Sync: now.Sync || b.kept.Sync, Members: b.kept.Members})

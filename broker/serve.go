@@ -39,7 +39,7 @@ func (b *Broker) processors(cfg *config.Config) *processor.Processors {
 	}
 	send := &processor.Send{
 		Config: o.Config, Clock: o.Clock, Store: b.store, Maker: maker, Stats: b.stats, Levels: b.levels, Host: b.advertise,
-		Stopping: b.stopping.Load, Tasks: b.tasks, Role: b.role, Replicas: replicas{b},
+		Stopping: b.stopping.Load, Tasks: b.tasks, Role: b.role, Replicas: replicas{b}, Elsewhere: b.sendElsewhere,
 	}
 	b.send.Store(send)
 	b.pools = processor.NewPools(cfg)

@@ -19,6 +19,9 @@ import (
 //
 // The consumer is answered when the copy is as safe as a message that is sent.
 func (p *Send) Back(x *remoting.Exchange, q *protocol.ConsumerSendMsgBackRequest) (*protocol.Empty, error) {
+	if p.forward(x) {
+		return nil, nil
+	}
 	cfg := p.Config.Load()
 	g := p.Maker.Group(q.Group)
 	switch {

@@ -3,10 +3,12 @@
 package processor
 
 import (
+	"context"
 	"math/rand/v2"
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"rmqctl/broker/config"
@@ -43,10 +45,13 @@ type Send struct {
 	Host     netip.AddrPort // what clients call this broker; part of every message's offset id
 	Stopping func() bool
 	Tasks    *Tasks // answers that are owed: Close waits for them
+	// Elsewhere hands a request on to who takes messages instead of this broker; nil: nobody does.
+	Elsewhere func(ctx context.Context, cmd *protocol.Command) (*protocol.Command, error)
 
-	bursts sync.Pool // *burst
-	held   sync.Pool // *held
-	round  round
+	forwarded atomic.Int64
+	bursts    sync.Pool // *burst
+	held      sync.Pool // *held
+	round     round
 }
 
 // versionMaxReconsume is the client version (V3_4_9) from which a sender's own limit of retries counts.
@@ -70,6 +75,9 @@ func (p *Send) V1(x *remoting.Exchange, q *protocol.SendMessageRequest) (*protoc
 // Unlike RocketMQ 4.9: no half message is stored, visible or not, because nothing could commit it yet; a broker that
 // stops answers 14 and not 1, so that producers turn to another.
 func (p *Send) V2(x *remoting.Exchange, q *protocol.SendMessageRequestV2) (*protocol.SendMessageResponse, error) {
+	if p.forward(x) {
+		return nil, nil
+	}
 	cfg, b := p.Config.Load(), p.burst(x.Conn)
 	d := delivery{SendMessageRequestV2: q, body: x.Request.Body, from: x.Conn.Remote()}
 	c := b.config

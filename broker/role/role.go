@@ -25,6 +25,8 @@ type State struct {
 	Epoch int64  // of the promotion or the election; what name servers compare. 0: there was none
 	Sync  bool   // a master answers when a slave has the message, too
 	Why   string // why it takes no messages, for producers
+	// Forward: sends that reach it all the same are handed on to who takes them.
+	Forward bool
 }
 
 // Takes says whether producers and operators are served.
