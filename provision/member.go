@@ -93,6 +93,8 @@ type NotNamedError struct {
 	Node  string
 	Known bool // as a node
 	File  string
+
+	Leaves string // id of the member whose place it takes
 }
 
 func (e *NotNamedError) Error() string {
@@ -103,17 +105,27 @@ func (e *NotNamedError) Error() string {
 	if !e.Group.Raft {
 		return text + fmt.Sprintf("\n  slaves = [%s]        # of [[group]] %s", quoted(append(nodesOf(e.Group.Slaves), e.Node)), e.Group.Name)
 	}
-	next := 0
-	for _, b := range e.Group.Brokers {
-		next = max(next, b.RaftID+1)
-	}
-	text += fmt.Sprintf("\n  raft = [%s]        # of [[group]] %s: without who leaves, if it takes somebody's place", quoted(append(nodesOf(e.Group.Brokers), e.Node)), e.Group.Name)
+	next, nodes, pins, place := 0, nodesOf(e.Group.Brokers), "", len(e.Group.Brokers)
 	for i, b := range e.Group.Brokers {
-		if b.RaftID != i {
-			text += fmt.Sprintf("\n  member.%s.raft_id = %d", b.Node.Name, b.RaftID)
+		next = max(next, b.RaftID+1)
+		if b.RaftName() == e.Leaves {
+			place = i
+		} else if b.RaftID != i {
+			pins += fmt.Sprintf("\n  member.%s.raft_id = %d", b.Node.Name, b.RaftID)
 		}
 	}
-	return text + fmt.Sprintf("\n  member.%s.raft_id = %d        # ids are never used again; members behind one that leaves need theirs pinned, too", e.Node, next)
+	comment := ""
+	if place == len(nodes) {
+		nodes = append(nodes, "")
+		if len(nodes)%2 == 0 {
+			comment = ", and one more: an odd number; they are added one after the other"
+		}
+	}
+	nodes[place] = e.Node
+	if next != place {
+		pins += fmt.Sprintf("\n  member.%s.raft_id = %d        # ids are never used again", e.Node, next)
+	}
+	return text + fmt.Sprintf("\n  raft = [%s]        # of [[group]] %s%s", quoted(nodes), e.Group.Name, comment) + pins
 }
 
 func nodesOf(bs []*inventory.Broker) []string {
@@ -189,6 +201,20 @@ func (e *engine) join(ctx context.Context, g *inventory.Group, b *inventory.Brok
 	}
 	if err := e.prepare(ctx, t); err != nil {
 		return err
+	}
+	if byAddr(g, r.leader.Addr()) == nil {
+		// Who is to leave leads. It hands over now, not later: the new member's file does not name it.
+		to := r.heir(e.inv.Rollout.MaxLagBytes)
+		if to == nil {
+			return refuse(t, mayJoin, r.leader.Member+" leads and no member that stays could", "", "rmqctl status")
+		}
+		if err := e.transfer(ctx, t, r, to); err != nil {
+			return err
+		}
+		r = e.replicas(ctx, g)
+		if r.leader == nil {
+			return refuse(t, mayJoin, r.leaderless(), "a leader, who takes it in", "rmqctl status")
+		}
 	}
 	if g.Raft && r.member(b) == nil {
 		// First the group knows it, then it is started: a member that nobody knows would wait without being ready.
@@ -303,6 +329,10 @@ func MemberReplace(ctx context.Context, o Options, group, old, node string) (*Re
 			return err
 		}
 		_, b, err := e.memberOn(group, node)
+		var no *NotNamedError
+		if errors.As(err, &no) {
+			no.Leaves = id
+		}
 		if err != nil {
 			return err
 		}
@@ -372,10 +402,7 @@ func (e *engine) leave(ctx context.Context, g *inventory.Group, id string) error
 	if r.leader == nil {
 		return errors.New(r.leaderless())
 	}
-	t := e.taskOf(r.leader)
-	if t == nil {
-		return fmt.Errorf("the host of the leader %s cannot be reached", r.leader.Member)
-	}
+	t := e.anyTask(g)
 	if why := mayLeave(r.states[r.leader].Members, r.leader.RaftName(), id, e.inv.Rollout.MaxLagBytes); why != "" {
 		return refuse(t, "let "+id+" go", why, "a majority of those that stay in sync", "rmqctl status")
 	}
@@ -398,10 +425,20 @@ func (e *engine) leave(ctx context.Context, g *inventory.Group, id string) error
 			addr = m.Addr
 		}
 	}
-	if err := e.changeMember(ctx, e.taskOf(r.leader), r.leader, protocol.MemberRemove, id, ""); err != nil {
+	if err := e.changeMember(ctx, t, r.leader, protocol.MemberRemove, id, ""); err != nil {
 		return err
 	}
 	return e.retire(ctx, g, id, addr)
+}
+
+// anyTask is a task of the group to speak for it.
+func (e *engine) anyTask(g *inventory.Group) *task {
+	for _, b := range g.Brokers {
+		if t := e.taskOf(b); t != nil {
+			return t
+		}
+	}
+	return &task{host: &host{node: g.Brokers[0].Node}, role: g.Name}
 }
 
 // mayLeave says why a group cannot do without a member; "" = it can.

@@ -6,7 +6,9 @@ package provision
 import (
 	"context"
 	"fmt"
+	"net"
 	"strconv"
+	"strings"
 	"sync"
 
 	"rmqctl/internal/protocol"
@@ -40,8 +42,43 @@ func (e *engine) replicas(ctx context.Context, g *inventory.Group) *replicas {
 		})
 	}
 	wg.Wait()
-	r.elect()
+	if r.elect(); r.leader == nil && g.Raft {
+		e.outsider(ctx, r)
+	}
 	return r
+}
+
+// outsider looks for a leader that the inventory does not name (any more): its followers know where it is.
+func (e *engine) outsider(ctx context.Context, r *replicas) {
+	for _, b := range r.group.Brokers {
+		s := r.states[b]
+		if s == nil || s.LeaderAddr == "" || byAddr(r.group, s.LeaderAddr) != nil {
+			continue
+		}
+		got, err := askJSON[protocol.ReplicationState](ctx, e.net, s.LeaderAddr, protocol.GetReplicationState)
+		if err != nil || !leads(got) || got.Epoch < r.epoch {
+			continue
+		}
+		r.leader, r.epoch = e.unnamed(r.group, got.Self, s.LeaderAddr), got.Epoch
+		r.states[r.leader] = got
+		return
+	}
+}
+
+// unnamed stands for a member that the inventory does not name.
+func (e *engine) unnamed(g *inventory.Group, id, addr string) *inventory.Broker {
+	host, port, _ := net.SplitHostPort(addr)
+	n := &inventory.Node{Name: host, Address: host, Advertise: host}
+	for _, m := range e.inv.Nodes {
+		if m.Advertise == host {
+			n = m
+		}
+	}
+	b := &inventory.Broker{Cluster: e.inv.Name, Group: g, Name: g.Name, Member: g.Name + "-" + id, Node: n}
+	b.ListenPort, _ = strconv.Atoi(port)
+	b.RaftID, _ = strconv.Atoi(strings.TrimPrefix(id, "n"))
+	b.ID = int64(b.RaftID) + 1
+	return b
 }
 
 // elect finds the leader: of several that call themselves so, the one of the highest epoch. A broker of an earlier release

@@ -248,8 +248,6 @@ func notes(g *inventory.Group, x *client.GroupStatus) []string {
 	var out []string
 	lead := byAddr(g, x.Leader)
 	switch {
-	case x.Leader != "" && lead == nil:
-		out = append(out, fmt.Sprintf("%s: %s leads, which is no member by the inventory: `rmqctl member remove`, or write it down", g.Name, x.Leader))
 	case lead == nil:
 	case g.Raft && g.Preferred != nil && lead != g.Preferred:
 		out = append(out, fmt.Sprintf("%s: %s leads; preferred is %s: it takes the lead when it is level, or `rmqctl transfer INVENTORY %s %s`",
