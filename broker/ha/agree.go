@@ -4,6 +4,7 @@
 package ha
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -17,6 +18,9 @@ const announceWait = time.Second
 
 // open makes the connection one on which the log comes. What was read beyond what it needed is returned.
 func (l *link) open() (read []byte, err error) {
+	if err := l.settle(); err != nil {
+		return nil, err
+	}
 	if l.s.o.Epochs == nil {
 		return nil, l.plain()
 	}
@@ -57,6 +61,21 @@ func (l *link) open() (read []byte, err error) {
 		return nil, fmt.Errorf("the master answered after more than %v", announceWait)
 	}
 	return nil, l.agree(read)
+}
+
+// settle waits until what this log has is what a report may say: on the disk, if that is asked for.
+func (l *link) settle() error {
+	if l.s.o.Durable == nil {
+		return nil
+	}
+	synced := make(chan error, 1)
+	l.s.o.Durable(l.s.o.Log.MaxPhysical(), func(err error) { synced <- err })
+	select {
+	case err := <-synced:
+		return err
+	case <-l.s.ctx.Done():
+		return l.s.ctx.Err()
+	}
 }
 
 // plain reports as a slave of DefaultHA, at once: a Java slave lets its master wait five seconds.
@@ -170,6 +189,10 @@ func (l *link) obey(master, me decide.Side, v verdict) error {
 			l.s.o.Logger.Warn("the master no longer keeps where this log ends: starting over at its oldest message; it had everything this log has", "offset", v.At, "min", me.Min, "max", me.Max)
 		}
 		err = l.s.o.Log.Reset(v.At, v.Ends)
+	case decide.Give.String():
+		return l.give(me, v.At)
+	case decide.Later.String():
+		return errLater
 	case decide.Refuse.String():
 		err = fmt.Errorf("%w: %s", ErrDiverged, v.Why)
 	default:
@@ -179,6 +202,41 @@ func (l *link) obey(master, me decide.Side, v verdict) error {
 		return err
 	}
 	return l.s.o.Epochs.Adopt(master.Epochs)
+}
+
+var (
+	errLater = errors.New("the master is starting and takes no slaves yet")
+	errGiven = errors.New("the master was given what it had lost")
+)
+
+// give sends the end of this log to a master that has lost it in a power cut. Then the connection ends, and the next one
+// finds a master that has it.
+func (l *link) give(me decide.Side, at int64) error {
+	if at < me.Min || at >= me.Max {
+		return fmt.Errorf("%w: give from %d on, this log is %d to %d", errFrame, at, me.Min, me.Max)
+	}
+	l.s.o.Logger.Warn("the master has lost the end of its log and is given it", "offset", at, "bytes", me.Max-at)
+	l.writing.Lock() // nothing may come between the frames
+	defer l.writing.Unlock()
+	b := make([]byte, headerSize+gatherBytes)
+	for at < me.Max {
+		n, err := l.s.o.Log.ReadLog(at, b[headerSize:min(int64(len(b)), headerSize+me.Max-at)])
+		if err == nil && n == 0 {
+			err = fmt.Errorf("the log ends at %d", at)
+		}
+		if err != nil {
+			return err
+		}
+		putHeader(b, at, n)
+		if _, err := l.conn.Write(b[:headerSize+n]); err != nil {
+			return err
+		}
+		at += int64(n)
+	}
+	if _, err := io.ReadFull(reading{l}, b[:1]); err == nil { // it closes when it has everything
+		return fmt.Errorf("%w after the end of the log was given", errFrame)
+	}
+	return errGiven
 }
 
 // cut takes off what this log has and the master has not.

@@ -46,10 +46,12 @@ const (
 	Continue               // the log goes on at its end
 	Truncate               // what is behind At is kept aside and cut off
 	Restart                // the whole log, if there is any, is dropped, the next byte is At: the master had all of it, but no longer keeps it
+	Give                   // the slave sends what is behind At: the master has lost it
+	Later                  // the master takes no slaves yet
 )
 
 func (a Action) String() string {
-	return [...]string{"refuse", "continue", "truncate", "restart"}[a]
+	return [...]string{"refuse", "continue", "truncate", "restart", "give", "later"}[a]
 }
 
 // Verdict is what becomes of a slave.
@@ -122,6 +124,21 @@ func Decide(master, slave Side, same func(off int64) Sameness) Verdict {
 		}
 	}
 	return refuse("by their histories the two logs agree up to %d, by their bytes they do not: check both stores (rmqctl store check), then empty the slave's to copy everything", top)
+}
+
+// Recall is asked by a master that a power cut may have robbed of its tail, before it begins a new mastership. A slave whose
+// log goes on where the master's ends gives that back: within one epoch there was one master, so the bytes were its own. The
+// master takes the slave's list before the bytes.
+func Recall(master, slave Side, same func(off int64) Sameness) Verdict {
+	if v, bad := strangers(master, slave); bad {
+		return v
+	}
+	last := slave.Epochs.Cut(slave.Max).Last()
+	top, sure, ok, _ := epoch.Common(master.Epochs, master.Max, slave.Epochs, slave.Max)
+	if !ok || !sure || top != master.Max || slave.Max <= top || slave.Min > top || last.Life == 0 || last.Epoch != master.Epoch || same(top) == Different {
+		return Verdict{Action: Later}
+	}
+	return Verdict{Action: Give, At: top}
 }
 
 func at(off int64, slave Side) Verdict {

@@ -77,6 +77,38 @@ func TestDecide(t *testing.T) {
 	}
 }
 
+func TestRecall(t *testing.T) {
+	lived := epoch.List{{Epoch: 1, Life: 7, Start: 0}}
+	again := epoch.List{{Epoch: 1, Life: 7, Start: 0}, {Epoch: 1, Life: 8, Start: 1000}}
+	side := func(min, max int64, l epoch.List) Side {
+		return Side{Epoch: l.Last().Epoch, Segment: 4096, Min: min, Max: max, Epochs: l}
+	}
+	for _, c := range []struct {
+		name          string
+		master, slave Side
+		same          Sameness
+		want          Action
+	}{
+		{"the slave has what a power cut took", side(0, 1000, lived), side(0, 1040, lived), Same, Give},
+		{"all of the last mastership is gone", side(0, 1000, again), side(0, 1040, again), Same, Give},
+		{"the last mastership wrote nothing", side(0, 1000, again), side(0, 1040, lived), Same, Give},
+		{"everything is gone", side(0, 0, lived), side(0, 1040, lived), Unknown, Give},
+		{"nothing is gone", side(0, 1000, lived), side(0, 1000, lived), Same, Later},
+		{"the slave has less", side(0, 1000, lived), side(0, 900, lived), Same, Later},
+		{"other bytes", side(0, 1000, lived), side(0, 1040, lived), Different, Later},
+		{"the master has gone on since", side(0, 1500, again), side(0, 1600, lived), Same, Later},
+		{"nobody knows whose it is", side(0, 1000, nil), side(0, 1040, nil), Same, Later},
+		{"the slave followed who does not tell", side(0, 1000, lived), side(0, 1040, lived.Lead(1, 0, 1000)), Same, Later},
+		{"the slave begins behind the master's end", side(0, 1000, lived), side(4096, 5000, lived), Unknown, Later},
+		{"another was promoted", side(0, 1000, lived), side(0, 1040, lived.Lead(2, 9, 1000)), Same, Refuse},
+	} {
+		v := Recall(c.master, c.slave, func(int64) Sameness { return c.same })
+		if v.Action != c.want || v.Action == Give && v.At != c.master.Max || v.Stale != (c.want == Refuse) {
+			t.Errorf("%s: %+v", c.name, v)
+		}
+	}
+}
+
 func TestStrangersAreRefused(t *testing.T) {
 	me := Side{Identity: Identity{Cluster: "c", Broker: "a"}, Segment: 4096, Max: 100}
 	for name, slave := range map[string]Side{
