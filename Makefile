@@ -45,6 +45,9 @@ race: ## unit tests under the race detector (needs a C compiler)
 torture: ## power cuts and kills on a disk in memory, SEEDS of them (default 100000) from FROM on
 	$(GO) test -count=1 -timeout 0 -v -run 'TestSeeds$$' ./broker/store/torture -seeds=$(or $(SEEDS),100000) -from=$(or $(FROM),1)
 
+sim: ## raft groups and master/slave groups in virtual time, SEEDS of each (default 100000) from FROM on
+	$(GO) test -count=1 -timeout 0 -v -run 'Seeds$$' ./broker/raftgroup/sim ./broker/ha/sim -seeds=$(or $(SEEDS),100000) -from=$(or $(FROM),1)
+
 bench: build peers ## ours against Java's brokers, in turns, into docs/BENCHMARKS.md (an hour or two; WORKLOADS, PEERS, ROUNDS, SECONDS, WARM choose less)
 	$(GO) build -o bin/bench ./test/bench
 	bin/bench run

@@ -125,21 +125,23 @@ func (f Flags) OnceFailing(t *testing.T, file string, story Story) {
 	}
 }
 
-// Seeds plays -seeds seeds from -from on, in one process per processor, and reports what they did altogether.
-func (f Flags) Seeds(t *testing.T, pkg string, story Story) {
+// Seeds plays one of share of -seeds seeds from -from on, in one process per processor, and reports what they did altogether.
+// repeat is how to play one seed, which is added to it.
+func (f Flags) Seeds(t *testing.T, repeat string, share uint64, story Story) {
 	if part := os.Getenv(partOf); part != "" {
-		playPart(t, pkg, part, story)
+		playPart(t, repeat, part, story)
 		return
 	}
+	seeds := (*f.seeds + share - 1) / share
 	start := time.Now()
 	n := uint64(runtime.NumCPU())
 	var mu sync.Mutex // guards total and failed
 	total := Tally{}
 	var failed []string
 	var wg sync.WaitGroup
-	for i := range min(n, *f.seeds) {
+	for i := range min(n, seeds) {
 		wg.Go(func() {
-			got, bad := inProcess(fmt.Sprintf("%d %d %d", *f.from+i, *f.from+*f.seeds, n))
+			got, bad := inProcess(t.Name(), fmt.Sprintf("%d %d %d", *f.from+i, *f.from+seeds, n))
 			mu.Lock()
 			defer mu.Unlock()
 			total.Join(got)
@@ -150,19 +152,19 @@ func (f Flags) Seeds(t *testing.T, pkg string, story Story) {
 	}
 	wg.Wait()
 	took := time.Since(start)
-	seeds := total["seeds"]
+	played := total["seeds"]
 	years := float64(total["virtual ms"]) / 1000 / 3600 / 24 / 365.25
-	t.Logf("%d seeds in %v, %.0f per second; %.4f simulated years: %v", seeds, took.Round(time.Millisecond), float64(seeds)/took.Seconds(), years, total)
+	t.Logf("%d seeds in %v, %.0f per second; %.4f simulated years: %v", played, took.Round(time.Millisecond), float64(played)/took.Seconds(), years, total)
 	for _, line := range failed {
 		t.Error(line)
 	}
-	if len(failed) == 0 && seeds != int64(*f.seeds) {
-		t.Errorf("%d seeds were to be played", *f.seeds)
+	if len(failed) == 0 && played != int64(seeds) {
+		t.Errorf("%d seeds were to be played", seeds)
 	}
 }
 
-func inProcess(part string) (total Tally, failed string) {
-	cmd := exec.Command(os.Args[0], "-test.run=^TestSeeds$", "-test.timeout=0", "-test.v=false")
+func inProcess(test, part string) (total Tally, failed string) {
+	cmd := exec.Command(os.Args[0], "-test.run=^"+test+"$", "-test.timeout=0", "-test.v=false")
 	cmd.Env = append(os.Environ(), partOf+"="+part, "GOMAXPROCS=1")
 	out, err := cmd.CombinedOutput()
 	total = Tally{}
@@ -179,7 +181,7 @@ func inProcess(part string) (total Tally, failed string) {
 	return total, failed
 }
 
-func playPart(t *testing.T, pkg, part string, story Story) {
+func playPart(t *testing.T, repeat, part string, story Story) {
 	debug.SetGCPercent(400)
 	var from, end, step uint64
 	if _, err := fmt.Sscan(part, &from, &end, &step); err != nil {
@@ -192,7 +194,7 @@ func playPart(t *testing.T, pkg, part string, story Story) {
 		total.Add("seeds", 1)
 		if err != nil {
 			failures++
-			t.Errorf("seed %d: %v\nrepeat: go test %s -run 'TestSeed$' -v -seed=%d", seed, err, pkg, seed)
+			t.Errorf("seed %d: %v\nrepeat: %s%d", seed, err, repeat, seed)
 		}
 	}
 	out, err := json.Marshal(total)

@@ -16,6 +16,8 @@ type World struct {
 	Rand  *rand.Rand
 	Tally Tally
 	trace func(string)
+	// Pass, if not nil, is told before time passes: a simulation that runs goroutines in a bubble lets the bubble's time pass too.
+	Pass func(d time.Duration)
 
 	now    time.Duration
 	queue  []event // a heap, the earliest first
@@ -83,13 +85,20 @@ func (w *World) Run(d time.Duration) error {
 	w.stop = false
 	for w.failed == nil && !w.stop && len(w.queue) > 0 && w.queue[0].at <= end {
 		e := w.pop()
-		w.now = e.at
+		w.pass(e.at)
 		e.do()
 	}
 	if w.failed == nil && !w.stop {
-		w.now = end
+		w.pass(end)
 	}
 	return w.failed
+}
+
+func (w *World) pass(to time.Duration) {
+	if w.Pass != nil && to > w.now {
+		w.Pass(to - w.now)
+	}
+	w.now = to
 }
 
 // RunUntil lets time pass until done is true, asked every step, or d is over; it tells which.

@@ -14,7 +14,10 @@ import (
 const healTime = 60 * time.Second
 
 func play(seed uint64, trace func(string)) (sim.Tally, uint64, error) {
-	w := newWorld(seed, trace)
+	return newWorld(seed, false, trace).play()
+}
+
+func (w *world) play() (sim.Tally, uint64, error) {
 	err := w.story()
 	w.Tally.Add("virtual ms", int64(w.Now()/time.Millisecond))
 	for term := range w.model.leaders {
@@ -312,7 +315,9 @@ func (w *world) heal() {
 	w.net.Heal()
 	for _, m := range w.members {
 		m.diskErr, m.power, m.flush, m.every = nil, 0, time.Millisecond, tick
+		m.busy, m.working = w.Now(), false
 		m.awake()
+		m.wake()
 		if !m.up {
 			m.start()
 		}
@@ -368,6 +373,9 @@ func (w *world) final() error {
 	}
 	leaders := 0
 	for _, m := range w.members {
+		if w.real && m.up {
+			m.checkStore()
+		}
 		if m.up && m.log.leading {
 			leaders++
 		}

@@ -13,15 +13,16 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 
 	"rmqctl/broker/raftgroup"
+	"rmqctl/internal/vfs"
 )
 
 func peer(id uint64) raftgroup.Peer {
 	return raftgroup.Peer{ID: id, Addr: "10.0.0." + strconv.FormatUint(id, 10) + ":40911"}
 }
 
-func (m *member) options() raftgroup.CoreOptions {
+func (m *member) options(fsys vfs.FS) raftgroup.CoreOptions {
 	o := raftgroup.CoreOptions{
-		FS: m.fs(), Dir: dir, Group: "g", Self: m.id, Log: m.log, Bootstrap: !m.joining, IndexEntries: 64,
+		FS: fsys, Dir: dir, Group: "g", Self: m.id, Log: m.theLog(), Bootstrap: !m.joining, IndexEntries: 64,
 		Rand: rand.New(rand.NewPCG(m.w.Rand.Uint64(), m.id)), Durable: func() bool { return m.w.syncFlush }, Boot: strconv.Itoa(m.boots),
 	}
 	for _, id := range m.w.peers {
@@ -61,15 +62,26 @@ func (m *member) start() {
 }
 
 func (m *member) open() error {
-	committed, err := raftgroup.Committed(m.fs(), dir)
+	fsys := m.fs()
+	committed, err := raftgroup.Committed(fsys, dir)
 	if err != nil {
 		return err
 	}
-	if m.visible > committed && m.w.Chance(0.7) { // the queues know more
-		committed = m.visible
+	if m.w.real {
+		err = m.openStore(fsys, committed)
+	} else {
+		m.log.opened(committed)
 	}
-	m.log.opened(committed)
-	m.core, err = raftgroup.Open(m.options())
+	if err != nil {
+		return err
+	}
+	switch {
+	case m.log.committed < m.visible && committed > 0: // 0: killed while it was to begin anew
+		m.fail("shows %d after a kill, and has shown %d", m.log.committed, m.visible)
+	case m.w.syncFlush && m.log.End() < m.acked:
+		m.fail("ends at %d after a crash, and has acknowledged %d", m.log.End(), m.acked)
+	}
+	m.core, err = raftgroup.Open(m.options(fsys))
 	return err
 }
 

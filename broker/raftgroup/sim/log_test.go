@@ -122,6 +122,7 @@ func (l *cheapLog) Sync(to int64) error {
 // Lead lets appends in. What lies in the log and is not committed yet counts as well: queue offsets go on behind it.
 func (l *cheapLog) Lead() error {
 	l.leading = true
+	l.m.w.Tally.Add("elections", 1)
 	next, err := l.endsAt(l.End())
 	l.next = next
 	return err
@@ -133,7 +134,7 @@ func (l *cheapLog) endsAt(at int64) ([queues]int64, error) {
 		return l.ends, fmt.Errorf("queues at %d of a log of %d to %d", at, l.Base, l.End())
 	}
 	next := l.ends
-	return next, sim.Records(l.Slice(l.Base, at), func(r sim.Record) {
+	return next, l.m.w.records(l.Slice(l.Base, at), func(r sim.Record) {
 		if r.ID != 0 {
 			next[r.Queue] = r.Offset + 1
 		}

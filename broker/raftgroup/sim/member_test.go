@@ -8,6 +8,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 
 	"rmqctl/broker/raftgroup"
+	"rmqctl/broker/store"
 	"rmqctl/internal/sim"
 	"rmqctl/internal/vfs"
 )
@@ -21,6 +22,8 @@ type member struct {
 	log  *cheapLog
 	disk *vfs.Mem
 	core *raftgroup.Core
+	st   *store.Store // in a real world: what log is the shadow of
+	life *life
 
 	up      bool
 	asleep  bool     // paused: it does nothing, and what comes waits
@@ -49,6 +52,9 @@ type member struct {
 	written []round
 	rounds  []round // written and neither acknowledged nor given up
 }
+
+// life is what belongs to one run of the process.
+type life struct{ over bool }
 
 // round is what a leader wrote at once.
 type round struct {
@@ -106,7 +112,12 @@ func (m *member) diskOp(string) error {
 func (m *member) slow() { m.cost += m.w.Between(m.flush/2, 2*m.flush) }
 
 func (m *member) fs() vfs.FS {
+	m.life = &life{}
+	mine := m.life
 	return &vfs.Fault{FS: m.disk, Before: func(op vfs.Op) error {
+		if mine.over {
+			return errOff
+		}
 		switch op.Kind {
 		case "open", "readdir", "lock", "usage", "read":
 			if m.off {
@@ -123,6 +134,7 @@ func (m *member) fs() vfs.FS {
 // truncating is told that the log gives up what lies behind off.
 func (m *member) truncating(off int64) {
 	m.say("truncates to %d, had %d, committed %d", off, m.log.End(), m.log.committed)
+	defer func() { m.acked = min(m.acked, off) }()
 	m.w.Tally.Add("truncations", 1)
 	if known := min(m.acked, m.log.End(), m.w.model.end()); off < known && off >= m.log.Base && !m.impaired() {
 		tail := m.log.Slice(off, known)
@@ -185,6 +197,10 @@ func (m *member) published(from, to int64, b []byte) {
 
 // append is one round of producers.
 func (m *member) append() {
+	if m.w.real {
+		m.put()
+		return
+	}
 	l := m.log
 	var ids []uint64
 	var b []byte
@@ -336,6 +352,13 @@ func (m *member) down(powerCut bool) {
 	m.lose(m.rounds)
 	m.written, m.rounds = nil, nil
 	m.core = nil
+	if m.life != nil {
+		m.life.over = true
+	}
+	if m.st != nil {
+		_ = m.st.Close()
+		m.st = nil
+	}
 	if powerCut {
 		m.cut()
 		return

@@ -19,7 +19,7 @@ const (
 	unknown // its leader went down or gave up leading
 )
 
-type message struct {
+type sent struct {
 	fate   fate
 	seen   bool // it lies in the committed log
 	offset int64
@@ -34,18 +34,18 @@ type ballot struct {
 type model struct {
 	w        *world
 	log      []byte
-	messages []message // by id; id 0 is nobody
+	messages []sent // by id; id 0 is nobody
 	next     [queues]int64
 	leaders  map[uint64]uint64 // who acknowledged in a term
 	votes    map[ballot]uint64
 }
 
 func newModel(w *world) *model {
-	return &model{w: w, messages: make([]message, 1), leaders: map[uint64]uint64{}, votes: map[ballot]uint64{}}
+	return &model{w: w, messages: make([]sent, 1), leaders: map[uint64]uint64{}, votes: map[ballot]uint64{}}
 }
 
 func (md *model) newMessage() uint64 {
-	md.messages = append(md.messages, message{})
+	md.messages = append(md.messages, sent{})
 	return uint64(len(md.messages) - 1)
 }
 
@@ -72,7 +72,7 @@ func (md *model) published(m *member, from, to int64, b []byte) {
 		return
 	}
 	md.log = append(md.log, fresh...)
-	if err := sim.Records(fresh, func(r sim.Record) { md.visible(m, known, r) }); err != nil {
+	if err := md.w.records(fresh, func(r sim.Record) { md.visible(m, known, r) }); err != nil {
 		m.fail("publishes a torn record: %v", err)
 	}
 	md.w.Tally.Add("committed bytes", int64(len(fresh)))

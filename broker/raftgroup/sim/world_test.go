@@ -21,6 +21,7 @@ type world struct {
 	members   []*member
 	model     *model
 	syncFlush bool
+	real      bool // the members' logs are stores, on their disks
 	seg       int64
 	pace      time.Duration // between two appends of one leader, about
 	peers     []uint64      // whom the group began with
@@ -30,8 +31,8 @@ type world struct {
 // maxMembers is how many machines a world may come to have.
 const maxMembers = 8
 
-func newWorld(seed uint64, trace func(string)) *world {
-	w := &world{World: sim.New(seed, trace)}
+func newWorld(seed uint64, real bool, trace func(string)) *world {
+	w := &world{World: sim.New(seed, trace), real: real}
 	w.model = newModel(w)
 	n := []int{3, 3, 3, 3, 3, 5, 5, 5, 2, 4, 1}[w.Rand.IntN(11)]
 	w.syncFlush = w.Rand.IntN(2) == 0 || true
@@ -112,6 +113,14 @@ func (w *world) holders(from int64, b []byte) string {
 // a power cut took from it then.
 func (m *member) holds(from int64, b []byte) bool {
 	return m.log.Has(from, b, m.w.syncFlush) || m.impaired() && m.lost.Has(from, b, false)
+}
+
+// records walks over the records of a piece of log.
+func (w *world) records(b []byte, each func(sim.Record)) error {
+	if w.real {
+		return storeRecords(b, each)
+	}
+	return sim.Records(b, each)
 }
 
 func itoa(n int64) string { return strconv.FormatInt(n, 10) }
