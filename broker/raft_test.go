@@ -1,0 +1,253 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"rmqctl/internal/conf"
+	"rmqctl/internal/protocol"
+	"rmqctl/internal/remoting"
+)
+
+// raftSet is a raft group of brokers in this process.
+type raftSet struct {
+	t     *testing.T
+	ns    string
+	c     *remoting.Client
+	peers string
+	dirs  []string
+	b     []*Broker // nil: stopped
+	more  []conf.Prop
+}
+
+// freeAddr is an address nobody listens on at the moment.
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	return ln.Addr().String()
+}
+
+func startRaft(t *testing.T, more ...conf.Prop) *raftSet {
+	t.Helper()
+	s := &raftSet{t: t, ns: startRealNameServer(t), c: newClient(t), b: make([]*Broker, 3), more: more}
+	for i := range s.b {
+		s.peers += fmt.Sprintf("n%d-%s;", i, freeAddr(t))
+		s.dirs = append(s.dirs, t.TempDir())
+	}
+	for i := range s.b {
+		s.start(i)
+	}
+	t.Cleanup(func() {
+		for _, b := range s.b {
+			if b != nil {
+				_ = b.Close()
+			}
+		}
+	})
+	s.leader()
+	return s
+}
+
+func (s *raftSet) start(i int) {
+	s.t.Helper()
+	settings := append([]conf.Prop{
+		prop("namesrvAddr", s.ns), prop("enableDLegerCommitLog", "true"), prop("dLegerGroup", "g"), prop("dLegerPeers", s.peers),
+		prop("dLegerSelfId", fmt.Sprintf("n%d", i)),
+	}, s.more...)
+	b, err := startBroker(s.t, s.dirs[i], nil, settings...)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.b[i] = b
+}
+
+func (s *raftSet) stop(i int) {
+	s.t.Helper()
+	if err := s.b[i].Close(); err != nil {
+		s.t.Error(err)
+	}
+	s.b[i] = nil
+}
+
+// leader waits until one of them takes messages.
+func (s *raftSet) leader() int {
+	s.t.Helper()
+	leader := -1
+	until(s.t, "somebody leads", func() bool {
+		for i, b := range s.b {
+			if b != nil && b.role.Takes() {
+				leader = i
+				return true
+			}
+		}
+		return false
+	})
+	return leader
+}
+
+// send sends to whomever, until the message is acknowledged.
+func (s *raftSet) send(body string) {
+	s.t.Helper()
+	until(s.t, body+" is acknowledged", func() bool {
+		status, _ := sendTo(s.t, s.c, s.b[s.leader()].Addr(), "T", body)
+		return status == protocol.Success
+	})
+}
+
+func (s *raftSet) everywhere(want string) {
+	s.t.Helper()
+	for i, b := range s.b {
+		if b != nil {
+			until(s.t, fmt.Sprintf("n%d has %q", i, want), func() bool { return bodies(s.t, s.c, b.Addr(), "T") == want })
+		}
+	}
+}
+
+func TestARaftGroupElectsReplicatesAndGoesOn(t *testing.T) {
+	s := startRaft(t)
+	s.send("one")
+	first := s.leader()
+	st := state(t, s.c, s.b[first].Addr())
+	if st.Mode != protocol.ModeRaft || st.Role != protocol.RoleLeader || !st.Writable || st.Leader != fmt.Sprintf("n%d", first) || len(st.Members) != 3 || st.LeaderAddr != s.b[first].Addr() {
+		t.Errorf("%+v", st)
+	}
+	s.everywhere("one")
+	until(t, "the route has the leader as master and the others as slaves", func() bool {
+		a := addrs(t, s.c, s.ns)
+		ok := len(a) == 3 && a[0] == s.b[first].Addr()
+		for i, b := range s.b {
+			ok = ok && (i == first || a[int64(i)+1] == b.Addr())
+		}
+		return ok
+	})
+	follower := (first + 1) % 3
+	if status, _ := sendTo(t, s.c, s.b[follower].Addr(), "T", "two"); status != protocol.Success {
+		t.Errorf("a follower did not hand a message on: %d", status)
+	}
+	if st := state(t, s.c, s.b[follower].Addr()); st.Role != protocol.RoleFollower || st.Writable || st.LeaderAddr != s.b[first].Addr() {
+		t.Errorf("%+v", st)
+	}
+
+	s.stop(first) // hands over
+	s.send("three")
+	second := s.leader()
+	if second == first {
+		t.Fatal("a stopped broker leads")
+	}
+	s.start(first)
+	s.everywhere("one two three")
+	until(t, "everybody is in the route", func() bool {
+		a := addrs(t, s.c, s.ns)
+		return len(a) == 3 && a[0] == s.b[second].Addr()
+	})
+}
+
+func TestTopicsAndGroupsOfARaftGroupOutliveTheirLeader(t *testing.T) {
+	s := startRaft(t)
+	leader := s.leader()
+	at := s.b[leader].Addr()
+	_, _, err := remoting.Do(t.Context(), s.c, at, protocol.UpdateAndCreateTopic, &protocol.UpdateTopicRequest{Topic: "made", ReadQueueNums: 5, WriteQueueNums: 5, Perm: 6, TopicFilterType: "SINGLE_TAG"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = remoting.Do(t.Context(), s.c, at, protocol.UpdateAndCreateTopic, &protocol.UpdateTopicRequest{Topic: "deleted", ReadQueueNums: 5, WriteQueueNums: 5, Perm: 6, TopicFilterType: "SINGLE_TAG"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := remoting.Do(t.Context(), s.c, at, protocol.DeleteTopicInBroker, &protocol.TopicRequest{Topic: "deleted"}); err != nil {
+		t.Fatal(err)
+	}
+	cmd := protocol.UpdateAndCreateSubscriptionGroup.Request(nil, []byte(`{"groupName":"G7","consumeEnable":true,"retryMaxTimes":3,"retryQueueNums":2}`))
+	if resp, err := s.c.Invoke(t.Context(), at, cmd); err != nil || resp.Code != protocol.Success {
+		t.Fatal(resp, err)
+	}
+	s.send("x") // makes T by itself
+	for i, b := range s.b {
+		until(t, fmt.Sprintf("n%d has them by the log", i), func() bool {
+			c, ok := b.topics.Get("made")
+			g, has := b.groups.Get("G7")
+			_, still := b.topics.Get("deleted")
+			made, auto := b.topics.Get("T")
+			return ok && c.ReadQueueNums == 5 && has && g.RetryMaxTimes == 3 && !still && auto && made.WriteQueueNums == 1
+		})
+	}
+	follower := s.b[(leader+1)%3]
+	_, _, err = remoting.Do(t.Context(), s.c, follower.Addr(), protocol.UpdateAndCreateTopic, &protocol.UpdateTopicRequest{Topic: "no", ReadQueueNums: 1, WriteQueueNums: 1, Perm: 6})
+	if err == nil || !strings.Contains(err.Error(), "Can't modify topic") {
+		t.Errorf("a follower made a topic: %v", err)
+	}
+	s.stop(leader)
+	next := s.leader()
+	if c, ok := s.b[next].topics.Get("made"); !ok || c.ReadQueueNums != 5 {
+		t.Errorf("the next leader has %+v", c)
+	}
+	if _, ok := s.b[next].topics.Get(changesTopic); ok {
+		t.Error("the group's changes are a topic")
+	}
+}
+
+func TestLeadershipIsTransferredWithoutARefusedSend(t *testing.T) {
+	s := startRaft(t)
+	s.send("one")
+	stale := s.b[s.leader()].Addr() // a producer that does not look for routes
+	stop, done := make(chan struct{}), make(chan []string)
+	go func() {
+		c := remoting.NewClient(remoting.ClientOptions{})
+		defer c.Close()
+		var failed []string
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				done <- failed
+				return
+			default:
+			}
+			_, _, err := remoting.Do(context.Background(), c, stale, protocol.SendMessageV2, &protocol.SendMessageRequestV2{
+				ProducerGroup: "P", Topic: "T", DefaultTopic: "TBW102", DefaultTopicQueueNums: 1, BornTimestamp: 1,
+			}, []byte(fmt.Sprint(i)))
+			if err != nil {
+				failed = append(failed, err.Error())
+			}
+		}
+	}()
+	for range 3 {
+		from := s.leader()
+		to := fmt.Sprintf("n%d", (from+1)%3)
+		if _, _, err := remoting.Do(t.Context(), s.c, s.b[from].Addr(), protocol.TransferLeadership, &protocol.TransferLeadershipRequest{To: to}); err != nil {
+			t.Fatal(err)
+		}
+		until(t, to+" leads", func() bool { return s.b[(from+1)%3].role.Takes() })
+		time.Sleep(100 * time.Millisecond)
+	}
+	close(stop)
+	if failed := <-done; len(failed) > 0 {
+		t.Errorf("%d sends failed, the first: %s", len(failed), failed[0])
+	}
+	if _, _, err := remoting.Do(t.Context(), s.c, s.b[s.leader()].Addr(), protocol.TransferLeadership, &protocol.TransferLeadershipRequest{To: "n9"}); err == nil {
+		t.Error("transferred to nobody")
+	}
+}
+
+func TestConsumerOffsetsFollowTheLeadership(t *testing.T) {
+	s := startRaft(t)
+	s.send("one")
+	s.send("two")
+	leader := s.leader()
+	commit(t, s.c, s.b[leader].Addr(), "T", "G", 2)
+	s.stop(leader)
+	next := s.leader()
+	if n := committed(s.c, s.b[next].Addr(), "T", "G"); n != 2 {
+		t.Errorf("the next leader has the offset %d, committed right before the handover", n)
+	}
+	commit(t, s.c, s.b[next].Addr(), "T", "G", 1) // an operator sets it back
+	s.start(leader)
+	until(t, "the returned member follows that", func() bool { return committed(s.c, s.b[leader].Addr(), "T", "G") == 1 })
+}
