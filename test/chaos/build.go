@@ -28,7 +28,7 @@ const clockKnob = "clock"
 
 // knobbed is what a build with knobs has in other words. Only package main changes: what it assembles stays as it is shipped.
 var knobbed = struct{ file, old, new, extra, text string }{
-	file: "cmd/rmqctl/broker.go", old: "Clock: clock.System", new: "Clock: settableClock()",
+	file: "cmd/rmqctl/broker.go", old: "Clock: clock.System", new: "Clock: settableClock(clock.System)",
 	extra: "cmd/rmqctl/settable.go", text: `package main
 
 import (
@@ -45,7 +45,7 @@ var settable struct {
 }
 
 // settableClock is the machine's clock, and as much off as a file says.
-func settableClock() clock.Clock {
+func settableClock(clock.Clock) clock.Clock {
 	if settable.begun {
 		return &settable.Jumping
 	}

@@ -59,7 +59,7 @@ func TestAnIsolatedLeaderAcknowledgesNothing(t *testing.T) {
 	t.Parallel()
 	rnd := rand.New(rand.NewPCG(seeded(t), 6))
 	c, w := aRaftGroup(t, Layout{})
-	strike(t, c, w, Isolated(Leader()), rnd, 3*time.Second)
+	strike(t, c, w, Isolated(Leader()), rnd, 5*time.Second)
 	mustFinish(t, w, time.Minute)
 }
 
