@@ -75,6 +75,7 @@ type Broker struct {
 	tables       *slavesync.Slave          // copies tables while this broker is no master
 	stopTables   func()                    // nil while it does not
 	haListener   net.Listener              // open, and not yet served
+	crashed      bool                      // the store was not closed by its last user
 	raftListener net.Listener              // of the peer port
 	haPort       atomic.Int64              // once it was open
 
@@ -139,6 +140,7 @@ func (b *Broker) open(cfg *config.Config) error {
 			return err
 		}
 	}
+	b.crashed = b.leftRunning(cfg)
 	st, err := store.Open(b.o.FS, o)
 	if err != nil {
 		return fmt.Errorf("open store %s: %w", cfg.StorePathRootDir, err)

@@ -52,6 +52,9 @@ func (b *Broker) begin(ctx context.Context, cfg *config.Config) error {
 	}
 	switch k.Role {
 	case protocol.RoleMaster:
+		if err := b.recall(ctx, cfg); err != nil {
+			return err
+		}
 		return b.leadLocked(ctx, cfg, k.Epoch, k.Sync)
 	case protocol.RoleFenced:
 		b.log.Warn("this broker is fenced and takes no messages; rmqctl promote ends it", "epoch", k.Epoch)

@@ -213,6 +213,15 @@ func TestDurableSlaveAcknowledgesOnlyWhatIsOnDisk(t *testing.T) {
 	m, addr := serve(t, MasterOptions{Log: log})
 	synced := make(chan func(error), 100)
 	follow(t, addr, SlaveOptions{Log: newLog(4096), Durable: func(_ int64, done func(error)) { synced <- done }})
+	select { // what it had before it came is no exception
+	case settled := <-synced:
+		if _, ok := m.Replicated(); ok {
+			t.Error("it reported what its disk may not have")
+		}
+		settled(nil)
+	case <-time.After(30 * time.Second):
+		t.Fatal("it does not ask for its disk")
+	}
 	until(t, "reported", func() bool { _, ok := m.Replicated(); return ok })
 	next := log.append(make([]byte, 100))
 	done := await(m, next, time.Minute)

@@ -80,6 +80,9 @@ func TestFileKeepsWhatItWasTold(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if f.Booted("one") != "" {
+		t.Error("a system of before there was a file")
+	}
 	must(f.Lead(1, 1<<63+5, 0))
 	must(f.Adopt(List{{1, 1<<63 + 5, 0}, {4, 9, 600}}))
 	must(f.Lead(4, 11, 400)) // what was adopted never came
@@ -89,6 +92,9 @@ func TestFileKeepsWhatItWasTold(t *testing.T) {
 	}
 	if err := f.Lead(3, 12, 500); !errors.Is(err, ErrOld) {
 		t.Errorf("an older epoch: %v", err)
+	}
+	if before := f.Booted("two"); before != "one" {
+		t.Errorf("last changed under %q", before)
 	}
 	must(f.Foreign(450))
 	must(f.Foreign(700)) // the same stretch

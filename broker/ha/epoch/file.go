@@ -29,10 +29,12 @@ type File struct {
 	mu   sync.Mutex // guards all below
 	list List
 	high int64 // the highest epoch seen, also of entries that are cut off
+	boot string
 }
 
 type stored struct {
 	Epoch   int64         `json:"epoch"`
+	Boot    string        `json:"boot,omitempty"`
 	Entries []storedEntry `json:"entries"`
 }
 
@@ -68,7 +70,7 @@ func (f *File) decode(b []byte) error {
 	if err := list.Check(); err != nil {
 		return err
 	}
-	f.list, f.high = list, max(s.Epoch, list.Last().Epoch)
+	f.list, f.high, f.boot = list, max(s.Epoch, list.Last().Epoch), s.Boot
 	return nil
 }
 
@@ -84,6 +86,15 @@ func (f *File) Epoch() int64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.high
+}
+
+// Booted takes the name of the running system, which is saved with the next change, and returns the one under which the
+// last change was made: another one means that the host has gone down since.
+func (f *File) Booted(now string) (before string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	before, f.boot = f.boot, now
+	return before
 }
 
 // Lead begins a mastership at the end of the log, before the first message of it is taken.
@@ -122,7 +133,7 @@ func (f *File) Foreign(end int64) error {
 
 // save puts a list on disk before it counts.
 func (f *File) save(list List, high int64) error {
-	s := stored{Epoch: high, Entries: make([]storedEntry, len(list))}
+	s := stored{Epoch: high, Boot: f.boot, Entries: make([]storedEntry, len(list))}
 	for i, e := range list {
 		s.Entries[i] = storedEntry{e.Epoch, strconv.FormatUint(e.Life, 16), e.Start}
 	}
