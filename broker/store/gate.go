@@ -47,6 +47,7 @@ var (
 type gated struct {
 	gate    Gate
 	leading bool          // guarded by Store.mu: puts are taken
+	opened  bool          // guarded by Store.raw.mu: the log is as the start has left it
 	wait    []*round      // guarded by Store.mu: written and not committed, oldest first
 	empty   chan struct{} // guarded by Store.mu: closed when wait is empty; made by who waits for that
 	awake   atomic.Bool   // ackLoop looks by itself
@@ -81,7 +82,7 @@ func (s *Store) Lead() error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	g.leading = true
+	g.leading, g.opened = true, false
 	return nil
 }
 

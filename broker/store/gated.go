@@ -77,6 +77,7 @@ func (s *Store) Commit(to int64) error {
 	if to > s.clog.Top() {
 		return fmt.Errorf("%w: commit %d, the log ends at %d", ErrOutOfRange, to, s.clog.Top())
 	}
+	g.opened = false
 	s.clog.Advance(to) // readers of a queue look at the end of the log first
 	told, err := s.commitRounds(to)
 	if err == nil && s.raw.at < to {
@@ -302,6 +303,7 @@ func (s *Store) appendGated(off int64, b []byte) error {
 	if off != s.end {
 		return fmt.Errorf("%w: %d after %d", ErrNotNext, off, s.end)
 	}
+	s.gated.opened = false
 	if err := s.writeRaw(off, b); err != nil {
 		s.rollBack(nil, err)
 		return err
@@ -314,7 +316,8 @@ func (s *Store) appendGated(off int64, b []byte) error {
 	return nil
 }
 
-// truncateGated is TruncateTo of a follower: nothing that is visible goes, so queues and index stay as they are.
+// truncateGated is TruncateTo of a follower: nothing that is visible goes, so queues and index stay as they are. Only right
+// after the start it may: a power cut has left the group's index shorter than the log, or no entry whole at its end.
 func (s *Store) truncateGated(off int64) error {
 	s.raw.mu.Lock()
 	defer s.raw.mu.Unlock()
@@ -329,6 +332,12 @@ func (s *Store) truncateGated(off int64) error {
 
 func (s *Store) cutGated(off int64) ([]Done, error) {
 	switch {
+	case off < s.clog.Written() && s.gated.opened && off >= s.clog.Min():
+		if err := s.cutTo(off); err != nil {
+			s.fail(fmt.Errorf("cut the log at %d: %w", off, err))
+			return nil, err
+		}
+		return nil, nil
 	case off < s.clog.Written():
 		return nil, fmt.Errorf("%w: %d, committed up to %d", ErrCommitted, off, s.clog.Written())
 	case off > s.clog.Top():

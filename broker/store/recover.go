@@ -276,6 +276,9 @@ func (s *Store) settle(end, from int64, crashed bool) error {
 		if !cut {
 			s.clog.SetEnd(shown, shown)
 			s.clog.SetTop(end)
+			if s.gated != nil && s.published > from { // committed since by the rest of the group
+				return s.unlessFull(s.Checkpoint())
+			}
 			return nil
 		}
 		if err := s.table.CutFrom(shown); err != nil {

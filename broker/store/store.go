@@ -80,7 +80,7 @@ func Open(fsys vfs.FS, o Options) (*Store, error) {
 	s := &Store{fs: fsys, o: o, log: o.Log, commit: make(chan struct{}, 1), hurry: make(chan struct{}, 1), stop: make(chan struct{})}
 	s.tune.Store(o.Tunables)
 	if o.Gate != nil {
-		s.gated = &gated{gate: o.Gate, kick: make(chan struct{}, 1)}
+		s.gated = &gated{gate: o.Gate, opened: true, kick: make(chan struct{}, 1)}
 	}
 	s.open, s.gen = &round{}, 1
 	s.ck = checkpointFile{fs: fsys, name: o.CheckpointFile}

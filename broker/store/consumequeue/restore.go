@@ -70,7 +70,7 @@ func (q *Queue) restart(at int64) error {
 func (q *Queue) startAt(at int64) {
 	perFile := q.t.segSize / UnitSize
 	from := at - at%perFile
-	q.end, q.saved, q.tail, q.files, q.minFor = from, from, nil, nil, -1
+	q.end, q.saved, q.tail, q.files, q.minFor, q.lastOff = from, from, nil, nil, -1, -1
 	for q.end < at {
 		q.publish(leading)
 	}

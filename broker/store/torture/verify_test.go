@@ -55,7 +55,7 @@ func (w *world) idempotent() error {
 	first := image(w.disk, dir)
 	again := w.disk.Clone()
 	o := w.o
-	o.Events = store.Events{}
+	o.Events = store.Events{OnCorrupt: func(what string, off int64) { w.say("second recovery, corrupt at %d: %s", off, what) }}
 	s, err := store.Open(again, o)
 	if err != nil {
 		return fmt.Errorf("second recovery: %w", err)
