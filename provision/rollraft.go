@@ -161,7 +161,13 @@ func (e *engine) leadsNow(ctx context.Context, t *task, to *inventory.Broker, ma
 	if err != nil {
 		return err
 	}
-	if _, err := e.send(ctx, e.inv.NameServers[0], g, to.Addr()); err != nil {
+	_, err = e.send(ctx, e.inv.NameServers[0], g, to.Addr(), 3*time.Second)
+	if !g.Raft && storedOnly(err) {
+		e.emit(Event{Host: t.host.name(), Role: t.role, Step: "promote", State: Note,
+			Why: fmt.Sprintf("messages are stored, and answered %s until a slave is in sync", protocol.StatusName(protocol.StatusOf(err)))})
+		return nil
+	}
+	if err != nil {
 		return refuse(t, may, fmt.Sprintf("the new leader %s takes no message: %v", to.Member, err), "", "look at its log")
 	}
 	return nil

@@ -120,15 +120,15 @@ func (e *engine) probe(ctx context.Context, ns *inventory.NameServer, g *invento
 	if want := r.leader.Addr(); addr != want {
 		return nil, fmt.Errorf("it names %q as master, which is at %s", addr, want)
 	}
-	sent, err := e.send(ctx, ns, g, addr)
+	sent, err := e.send(ctx, ns, g, addr, settleLimit/2)
 	if sent != nil {
 		sent.by = r.leader
 	}
 	return sent, err
 }
 
-// send is tried again while the master only says that its slave is not level yet.
-func (e *engine) send(ctx context.Context, ns *inventory.NameServer, g *inventory.Group, addr string) (*probed, error) {
+// send is tried again for a while when the master only says that its slave is not level yet.
+func (e *engine) send(ctx context.Context, ns *inventory.NameServer, g *inventory.Group, addr string, patience time.Duration) (*probed, error) {
 	body := []byte("rmqctl probe " + e.id + " through " + ns.Addr())
 	now := e.clock.Now().UnixMilli()
 	props := message.EncodeProperties(map[string]string{"WAIT": "true"})
@@ -138,22 +138,28 @@ func (e *engine) send(ctx context.Context, ns *inventory.NameServer, g *inventor
 	if err != nil {
 		return nil, err
 	}
-	for end := e.clock.Now().Add(settleLimit / 2); ; {
+	for end := e.clock.Now().Add(patience); ; {
 		resp, _, err := client.Call(ctx, c, addr, protocol.SendMessageV2, req, body)
 		if err == nil {
 			return &probed{queue: protocol.MessageQueue{Topic: g.Name, BrokerName: g.Name, QueueID: resp.QueueID}, offset: resp.QueueOffset, body: body}, nil
 		}
-		switch protocol.StatusOf(err) {
-		case protocol.SlaveNotAvailable, protocol.FlushSlaveTimeout, protocol.FlushDiskTimeout:
-			if e.clock.Now().Before(end) {
-				if werr := e.wait(ctx, time.Second); werr != nil {
-					return nil, werr
-				}
-				continue
+		if storedOnly(err) && e.clock.Now().Before(end) {
+			if werr := e.wait(ctx, time.Second); werr != nil {
+				return nil, werr
 			}
+			continue
 		}
 		return nil, fmt.Errorf("send to %s: %w", addr, err)
 	}
+}
+
+// storedOnly says whether a send was refused its SEND_OK although the master has stored it.
+func storedOnly(err error) bool {
+	switch protocol.StatusOf(err) {
+	case protocol.SlaveNotAvailable, protocol.FlushSlaveTimeout, protocol.FlushDiskTimeout:
+		return true
+	}
+	return false
 }
 
 func (e *engine) routeAt(ctx context.Context, ns *inventory.NameServer, topic string) (*protocol.TopicRouteData, error) {
