@@ -58,9 +58,7 @@ func (b *Broker) joinGroup(cfg *config.Config) error {
 		},
 		Join: cfg.RaftJoin, Listener: b.raftListener, Clock: b.o.Clock, OnRole: b.raftRole,
 	}
-	if prefer := cfg.PreferredLeaders(); len(prefer) > 0 {
-		o.Preferred, _ = raftgroup.ParseName(prefer[0])
-	}
+	o.Healthy = b.store.Writable
 	b.offsets.Track()
 	b.copyTables("")
 	node, err := raftgroup.New(o)
@@ -71,6 +69,7 @@ func (b *Broker) joinGroup(cfg *config.Config) error {
 	r.node = node
 	b.store.Attention(changesTopic, 0).Add(1)
 	b.loops.Go(func() { r.changes.run(b.running) })
+	b.loops.Go(func() { b.prefer(b.running) })
 	return node.Start()
 }
 
@@ -158,49 +157,6 @@ func (b *Broker) leaderSpoke(id, addr string) {
 	if id != b.raft.self.ID {
 		b.tables.SetMaster(addr)
 	}
-}
-
-// handOver lets a leader that stops have another lead first, so that producers wait no longer than a retry.
-func (b *Broker) handOver() {
-	if b.raft != nil && b.raft.node != nil {
-		_ = b.raft.node.Close()
-	}
-}
-
-// TransferLeadership answers TRANSFER_LEADERSHIP.
-func (b *Broker) TransferLeadership(ctx context.Context, to string) error {
-	if b.raft == nil {
-		return errNoGroup
-	}
-	id := uint64(0)
-	if to != "" {
-		n, err := raftgroup.ParseName(to)
-		if err != nil {
-			return err
-		}
-		id = n
-	}
-	if id == 0 {
-		id = b.bestFollower()
-	}
-	if id == uint64(b.raft.self.Number) {
-		if b.raft.node.Status().Leader {
-			return nil
-		}
-		return raftgroup.ErrNotLeader
-	}
-	return b.raft.node.Transfer(ctx, id)
-}
-
-// bestFollower is the voter with the most of the log.
-func (b *Broker) bestFollower() (best uint64) {
-	most := int64(-1)
-	for _, m := range b.raft.node.Status().Members {
-		if m.ID != uint64(b.raft.self.Number) && m.Voter && m.Active && m.Match > most {
-			best, most = m.ID, m.Match
-		}
-	}
-	return best
 }
 
 // ChangeMember answers CHANGE_RAFT_MEMBER.
