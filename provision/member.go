@@ -1,4 +1,4 @@
-// Who belongs to a group: the lead is moved on request, and members join and leave one at a time.
+// Who belongs to a group: members join and leave, one at a time.
 //
 // The inventory comes first: it says where the new member runs, and no longer names who goes. A member that joins is
 // started empty, learns the log without a vote, and votes when it is level. Running members need no restart for it.
@@ -12,62 +12,13 @@ import (
 	"net"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"rmqctl/internal/protocol"
 	"rmqctl/inventory"
-	"rmqctl/provision/step"
 )
 
 const mayJoin = "be called a member"
-
-// Transfer makes the group's member on a node its leader.
-func Transfer(ctx context.Context, o Options, group, node string) (*Result, error) {
-	return withReached(ctx, o, func(ctx context.Context, e *engine, away map[string]error) error {
-		g, to, err := e.memberOn(group, node)
-		if err != nil {
-			return err
-		}
-		if !g.Raft {
-			return fmt.Errorf("%s is no raft group: rmqctl promote INVENTORY %s", g.Name, to.Member)
-		}
-		t := e.taskOf(to)
-		if t == nil {
-			return fmt.Errorf("the host of %s cannot be reached: %w", to.Member, away[to.Node.Name])
-		}
-		r := e.replicas(ctx, g)
-		switch {
-		case r.leader == nil:
-			return refuse(t, "lead", r.leaderless(), "", "rmqctl status")
-		case r.leader == to:
-			e.emit(Event{Host: t.host.name(), Role: t.role, Step: "hand over", State: OK, Why: fmt.Sprintf("it leads already, term %d", r.epoch)})
-			return nil
-		}
-		err = e.until(ctx, t, mayStand, func() (bool, string, error) {
-			r = e.replicas(ctx, g)
-			what := r.behind(to, e.inv.Rollout.MaxLagBytes)
-			return what == "", what, nil
-		}, func(what string) error {
-			return refuse(t, "lead", what, bytesText(e.inv.Rollout.MaxLagBytes), "wait until it has caught up (rmqctl status)")
-		})
-		if err != nil {
-			return err
-		}
-		if err := e.askFor(ctx, "hand over the lead", fmt.Sprintf("%s: %s on %s → %s on %s", g.Name, r.leader.Member, r.leader.Node.Name, to.Member, to.Node.Name)); err != nil {
-			return err
-		}
-		if err := e.transfer(ctx, t, r, to); err != nil {
-			return err
-		}
-		if p := g.Preferred; p != nil && p != to {
-			e.emit(Event{Host: t.host.name(), Role: t.role, Step: "hand over", State: Note,
-				Why: fmt.Sprintf("preferred_leader of %s is %s: it takes the lead back when it is level; change the line in %s", g.Name, p.Node.Name, e.inv.File)})
-		}
-		e.count()
-		return nil
-	})
-}
 
 // memberOn finds a group and its member by the name of a node or of the member.
 func (e *engine) memberOn(group, node string) (*inventory.Group, *inventory.Broker, error) {
@@ -85,62 +36,6 @@ func (e *engine) memberOn(group, node string) (*inventory.Group, *inventory.Brok
 		}
 	}
 	return g, nil, &NotNamedError{Group: g, Node: node, Known: e.inv.Node(node) != nil, File: e.inv.File}
-}
-
-// NotNamedError: a member is to join that the inventory does not name. It says what to write.
-type NotNamedError struct {
-	Group *inventory.Group
-	Node  string
-	Known bool // as a node
-	File  string
-
-	Leaves string // id of the member whose place it takes
-}
-
-func (e *NotNamedError) Error() string {
-	text := fmt.Sprintf("%s is not a member of %s in %s. Write there", e.Node, e.Group.Name, e.File)
-	if !e.Known {
-		text += fmt.Sprintf("\n  [[node]]\n  name = %q\n  address = \"…\"", e.Node)
-	}
-	if !e.Group.Raft {
-		return text + fmt.Sprintf("\n  slaves = [%s]        # of [[group]] %s", quoted(append(nodesOf(e.Group.Slaves), e.Node)), e.Group.Name)
-	}
-	next, nodes, pins, place := 0, nodesOf(e.Group.Brokers), "", len(e.Group.Brokers)
-	for i, b := range e.Group.Brokers {
-		next = max(next, b.RaftID+1)
-		if b.RaftName() == e.Leaves {
-			place = i
-		} else if b.RaftID != i {
-			pins += fmt.Sprintf("\n  member.%s.raft_id = %d", b.Node.Name, b.RaftID)
-		}
-	}
-	comment := ""
-	if place == len(nodes) {
-		nodes = append(nodes, "")
-		if len(nodes)%2 == 0 {
-			comment = ", and one more: an odd number; they are added one after the other"
-		}
-	}
-	nodes[place] = e.Node
-	if next != place {
-		pins += fmt.Sprintf("\n  member.%s.raft_id = %d        # ids are never used again", e.Node, next)
-	}
-	return text + fmt.Sprintf("\n  raft = [%s]        # of [[group]] %s%s", quoted(nodes), e.Group.Name, comment) + pins
-}
-
-func nodesOf(bs []*inventory.Broker) []string {
-	var out []string
-	for _, b := range bs {
-		out = append(out, b.Node.Name)
-	}
-	return out
-}
-
-func quoted(names []string) string {
-	for i, n := range names {
-		names[i] = strconv.Quote(n)
-	}
-	return strings.Join(names, ", ")
 }
 
 // behind says why a member is no full one yet; "" = it votes and is at most limit bytes behind.
@@ -394,113 +289,6 @@ func (e *engine) raftIDOf(ctx context.Context, g *inventory.Group, who string) (
 		list = append(list, m.ID+" at "+m.Addr)
 	}
 	return "", fmt.Errorf("%s is not a member of %s, which has %s", who, g.Name, strings.Join(list, ", "))
-}
-
-// leave takes a member out, after the lead has gone elsewhere, if the others are a majority in sync without it.
-func (e *engine) leave(ctx context.Context, g *inventory.Group, id string) error {
-	r := e.replicas(ctx, g)
-	if r.leader == nil {
-		return errors.New(r.leaderless())
-	}
-	t := e.anyTask(g)
-	if why := mayLeave(r.states[r.leader].Members, r.leader.RaftName(), id, e.inv.Rollout.MaxLagBytes); why != "" {
-		return refuse(t, "let "+id+" go", why, "a majority of those that stay in sync", "rmqctl status")
-	}
-	if r.leader.RaftName() == id {
-		to := r.heir(e.inv.Rollout.MaxLagBytes)
-		if to == nil {
-			return refuse(t, "leave", "it leads "+g.Name+", and no other member could", "", "rmqctl status")
-		}
-		if err := e.transfer(ctx, t, r, to); err != nil {
-			return err
-		}
-		r = e.replicas(ctx, g)
-		if r.leader == nil || r.leader.RaftName() == id {
-			return refuse(t, "leave", "it leads again", "", "take preferred_leader out of the inventory and deploy first")
-		}
-	}
-	addr := ""
-	for _, m := range r.states[r.leader].Members {
-		if m.ID == id {
-			addr = m.Addr
-		}
-	}
-	if err := e.changeMember(ctx, t, r.leader, protocol.MemberRemove, id, ""); err != nil {
-		return err
-	}
-	return e.retire(ctx, g, id, addr)
-}
-
-// anyTask is a task of the group to speak for it.
-func (e *engine) anyTask(g *inventory.Group) *task {
-	for _, b := range g.Brokers {
-		if t := e.taskOf(b); t != nil {
-			return t
-		}
-	}
-	return &task{host: &host{node: g.Brokers[0].Node}, role: g.Name}
-}
-
-// mayLeave says why a group cannot do without a member; "" = it can.
-func mayLeave(members []protocol.ReplicationMember, leader, id string, limit int64) string {
-	stay, in := 0, 0
-	for _, m := range members {
-		if m.ID == id || !m.Voter {
-			continue
-		}
-		stay++
-		if m.ID == leader || m.Connected && m.LagBytes <= limit {
-			in++
-		}
-	}
-	if in < stay/2+1 {
-		return fmt.Sprintf("of the %s that would stay only %d are in sync", count(stay, "voter"), in)
-	}
-	return ""
-}
-
-// retire stops the process of who left, if its host can be reached, and says what is left to do by hand.
-func (e *engine) retire(ctx context.Context, g *inventory.Group, id, addr string) error {
-	member := g.Name + "-" + id
-	unit := "rmq-" + e.inv.Name + "-" + member + ".service"
-	host, _, _ := net.SplitHostPort(addr)
-	for _, h := range e.hosts {
-		if h.node.Advertise != host || h.m.Agent() == nil {
-			continue
-		}
-		t := &task{host: h, role: member, unit: unit}
-		if err := e.stopUnit(ctx, t); err != nil {
-			return err
-		}
-		if !h.sup.Builtin {
-			boot := step.Enabled{Unit: unit}
-			if err := e.remove(ctx, t, boot.Absent(), boot.Owned()); err != nil {
-				return err
-			}
-		}
-		e.emit(Event{Host: h.name(), Role: member, Step: "leave " + g.Name, State: Changed, Why: "stopped, and not started at boot; its store stays: remove it by hand when you are sure"})
-		e.sayLines(g, id)
-		return nil
-	}
-	e.emit(Event{Step: "leave " + g.Name, State: Note, Why: fmt.Sprintf("the host of %s (%s) cannot be reached: nobody listens to it any more; when it comes back: systemctl disable --now %s", id, addr, unit)})
-	e.sayLines(g, id)
-	return nil
-}
-
-// sayLines tells what to change in the inventory when it still names who left.
-func (e *engine) sayLines(g *inventory.Group, id string) {
-	i := slices.IndexFunc(g.Brokers, func(b *inventory.Broker) bool { return b.RaftName() == id })
-	if i < 0 {
-		return
-	}
-	stay := slices.Delete(slices.Clone(g.Brokers), i, i+1)
-	text := fmt.Sprintf("write into [[group]] %s of %s:\n  raft = [%s]", g.Name, e.inv.File, quoted(nodesOf(stay)))
-	for j, b := range stay {
-		if b.RaftID != j {
-			text += fmt.Sprintf("\n  member.%s.raft_id = %d", b.Node.Name, b.RaftID)
-		}
-	}
-	e.emit(Event{Step: "inventory", State: Note, Why: text})
 }
 
 // strangers refuses to start a member that its running group does not know: it would wait for ever.
