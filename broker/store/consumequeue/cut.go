@@ -19,6 +19,7 @@ func (q *Queue) cutToPhys(phys int64) error {
 			return err
 		}
 		if u == leading && q.t.Member { // what came before is known to have been: its offsets are not used again
+			q.last, q.lastAt, q.lastOff = 0, 0, -1
 			break
 		}
 		if u.Filler() || u.Phys+int64(u.Size) > phys {

@@ -25,7 +25,7 @@ import (
 )
 
 var (
-	partiesFlag = flag.Int("parties", 150, "how many seeds TestAMemberOfAGroup plays")
+	partiesFlag = flag.Int("parties", 100, "how many seeds TestAMemberOfAGroup plays")
 	partyFlag   = flag.Uint64("party", 0, "the one seed that it plays, with its story")
 )
 
@@ -91,19 +91,23 @@ func newParty(seed uint64, trace func(string)) *party {
 	return p
 }
 
-func (p *party) play() error {
+// otherOpens begins the rest of the group.
+func (p *party) otherOpens() (err error) {
 	o := p.o
 	t := *o.Tunables
 	t.FileReserved = time.Hour // it deletes when told to
 	o.Tunables, o.Gate, o.Events, o.Dir = &t, &p.other.tape, store.Events{}, "/other"
-	var err error
 	if p.other.s, err = store.Open(vfs.NewMem(), o); err != nil {
 		return err
 	}
-	defer p.other.s.Close()
-	if err := p.other.s.Start(); err != nil {
+	return p.other.s.Start()
+}
+
+func (p *party) play() error {
+	if err := p.otherOpens(); err != nil {
 		return err
 	}
+	defer p.other.s.Close()
 	for life := range 2 + p.rng.IntN(3) {
 		if err := p.life(); err != nil {
 			p.end()
@@ -454,27 +458,18 @@ func (p *party) replicate() error {
 	for _, e := range p.other.ents {
 		if e.from == p.end1() && n > 0 {
 			n--
-			p.ents = append(p.ents, e) // it may be there, in part, from now on
-			before := p.durable
+			p.ents, p.cutting = append(p.ents, e), e.from // it may be there, in part, from now on
 			err := p.s.AppendRaw(e.from, e.b)
 			if p.p.isOff() {
-				p.cutting = min2(e.from, cuttingOr(p.cutting, e.from))
-				p.durable = before
 				return nil
 			}
 			if err != nil {
 				return err
 			}
+			p.cutting = -1
 		}
 	}
 	return nil
-}
-
-func cuttingOr(a, b int64) int64 {
-	if a < 0 {
-		return b
-	}
-	return a
 }
 
 // commit lets the group agree on something that both have.
