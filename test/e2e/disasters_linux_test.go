@@ -26,6 +26,7 @@ func TestDisasters(t *testing.T) {
 	}{
 		{"master and slave, standby", 4, deployed("d8", standby)},
 		{"master and slave, crossed", 4, deployed("d9", crossed)},
+		{"raft groups", 6, raftGroups},
 	} {
 		all.Go(func() {
 			t.Run(d.name, func(t *testing.T) { d.run(t, bed.New(t, bed.Options{Nodes: d.nodes})) })
@@ -68,7 +69,7 @@ func standby(t *testing.T, l *lab) {
 		must(x.t, x.on("dc2")())
 		for _, f := range x.figures() {
 			if f.refused > 0 {
-				x.t.Errorf("%s: %d sends were refused: %s", f.client, f.refused, f.why)
+				x.t.Errorf("%s: %d sends were refused: %s", f.client, f.refused, f.why())
 			}
 		}
 	})
@@ -93,6 +94,12 @@ func standby(t *testing.T, l *lab) {
 		x.resume()
 		x.settle()
 		x.consoleWorks(2)
+		for i, m := range makes { // one that is started now finds everything as well
+			late := x.peer(m.version, "consume", "topic="+x.apps[i].topic, "group=late", "n="+itoa(distinct(x.apps[i])), "idle=30000", m.poll).ends()
+			if got, want := len(peers.Bodies(peers.Of(late, "received"))), distinct(x.apps[i]); got != want {
+				x.t.Errorf("%s, started while no master was there, received %d of %d", m.kind, got, want)
+			}
+		}
 		refused := x.order(1, 3, 0, 1)
 		ended(refused)
 		for _, b := range refused {
@@ -195,6 +202,9 @@ func nothingFails(x *experiment) {
 		}
 	}
 }
+
+// distinct counts the messages that an application has received so far.
+func distinct(a *app) int { return len(peers.Bodies(peers.Of(a.consumer.all(), "received"))) }
 
 // received counts what the consumers were given of another experiment's messages.
 func (l *lab) received(x *experiment) int {

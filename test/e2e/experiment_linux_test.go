@@ -3,6 +3,7 @@ package e2e
 
 import (
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -128,9 +129,10 @@ func (x *experiment) account(f *figure, b *batch) {
 		case "error":
 			f.refused++
 			f.copiesBound += triesPerSend
-			if f.why == "" {
-				f.why = e.Error
+			if f.whys == nil {
+				f.whys = map[string]int{}
 			}
+			f.whys[digits.ReplaceAllString(e.Error, "N")]++
 		case "sent":
 			f.acked++
 			acked[e.Body] = true
@@ -229,7 +231,7 @@ type figure struct {
 
 	sent     int // messages that the application wanted to send
 	refused  int // sends that came back to it as an error; it sent those messages again
-	why      string
+	whys     map[string]int
 	acked    int
 	alone    int // of them by a master whose slave was away
 	unread   int // of all makes, when the fault came
@@ -248,9 +250,20 @@ type figure struct {
 
 func (f figure) String() string {
 	return fmt.Sprintf("%-4s %-16s sent %d, refused %d, acknowledged %d (%d by the master alone), received %d, lost %d, consumed again %d (at most %d), stored again %d (at most %d), "+
-		"no acknowledgement for %.1f s, all read after %.1f s, restarts %d; first refusal: %s", f.id, f.client, f.sent, f.refused, f.acked, f.alone, f.received, f.lost,
-		f.reread, f.rereadBound, f.copies, f.copiesBound, f.quiet.Seconds(), f.read.Seconds(), f.restarts, f.why)
+		"no acknowledgement for %.1f s, all read after %.1f s, restarts %d; leaderless %.1f s%s", f.id, f.client, f.sent, f.refused, f.acked, f.alone, f.received, f.lost,
+		f.reread, f.rereadBound, f.copies, f.copiesBound, f.quiet.Seconds(), f.read.Seconds(), f.restarts, f.leaderless.Seconds(), f.why())
 }
+
+// why lists what the application was told when sends failed.
+func (f figure) why() string {
+	var all []string
+	for _, w := range slices.Sorted(maps.Keys(f.whys)) {
+		all = append(all, fmt.Sprintf("\n  %d times: %s", f.whys[w], w))
+	}
+	return strings.Join(all, "")
+}
+
+var digits = regexp.MustCompile(`\d+`)
 
 // figures are those of all tests of this run.
 var figures results

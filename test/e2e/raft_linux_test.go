@@ -105,7 +105,7 @@ func rollingRestart(x *experiment) {
 	x.settle()
 	for _, f := range x.figures() {
 		if f.refused > 0 {
-			x.t.Errorf("%s: %d sends were refused: %s", f.client, f.refused, f.why)
+			x.t.Errorf("%s: %d sends were refused: %s", f.client, f.refused, f.why())
 		}
 	}
 	x.level()
