@@ -165,7 +165,11 @@ func WriteFileAtomic(fsys FS, name string, data []byte, perm fs.FileMode) error 
 }
 
 func writeSynced(fsys FS, name string, data []byte, perm fs.FileMode) error {
-	f, err := fsys.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_TRUNC, perm)
+	// An old one is removed, not emptied: a crash in a rename may have left it as a second name of the file to be replaced.
+	if err := fsys.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	f, err := fsys.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, perm)
 	if err != nil {
 		return err
 	}
