@@ -316,6 +316,7 @@ func (w *world) heal() {
 	for _, m := range w.members {
 		m.diskErr, m.power, m.flush, m.every = nil, 0, time.Millisecond, tick
 		m.busy, m.working = w.Now(), false
+		m.crashIfOff()
 		m.awake()
 		m.wake()
 		if !m.up {

@@ -44,7 +44,6 @@ func (m *member) start() {
 	}
 	err := m.open()
 	if m.crashIfOff() {
-		m.restartIn(m.w.Between(0, 3*time.Second))
 		return
 	}
 	if err != nil {

@@ -337,6 +337,7 @@ func (m *member) crashIfOff() bool {
 		return false
 	}
 	m.down(m.w.Chance(0.6) && m.w.mayCut(m))
+	m.restartIn(m.w.Between(0, 3*time.Second))
 	return true
 }
 

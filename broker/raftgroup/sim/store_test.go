@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"testing"
@@ -35,7 +36,14 @@ func playStores(t *testing.T) sim.Story {
 				time.Sleep(d)
 				synctest.Wait()
 			}
-			tally, hash, err = w.play()
+			func() {
+				defer func() {
+					if p := recover(); p != nil {
+						err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+					}
+				}()
+				tally, hash, err = w.play()
+			}()
 			for _, m := range w.members {
 				m.down(false)
 			}
@@ -66,17 +74,18 @@ func (m *member) openStore(fsys vfs.FS, committed int64) error {
 	if err := s.Start(); err != nil {
 		return err
 	}
-	l := m.log
-	l.Base, l.B, l.committed, l.leading = s.MinPhysical(), nil, s.MaxPhysical(), false
-	for l.End() < s.End() {
+	tape := sim.Tape{Base: s.MinPhysical()}
+	for tape.End() < s.End() {
 		b := make([]byte, 4096)
-		n, err := s.ReadWritten(l.End(), b)
+		n, err := s.ReadWritten(tape.End(), b)
 		if err != nil || n == 0 {
-			return fmt.Errorf("read at %d of a log up to %d: %d, %w", l.End(), s.End(), n, err)
+			return fmt.Errorf("read at %d of a log up to %d: %d, %w", tape.End(), s.End(), n, err)
 		}
-		l.Append(b[:n])
+		tape.Append(b[:n])
 	}
-	l.Disk = append([]byte(nil), l.B...)
+	tape.Disk = append([]byte(nil), tape.B...)
+	l := m.log
+	l.Tape, l.committed, l.leading = tape, s.MaxPhysical(), false
 	if seen := min(l.committed, m.w.model.end()); seen > l.Base && !m.w.model.sameAt(l.Base, l.Slice(l.Base, seen)) {
 		m.fail("opens with other visible bytes than have been committed%s", m.w.model.difference(l.Slice(l.Base, seen), l.Base))
 	}
