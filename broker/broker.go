@@ -93,6 +93,7 @@ type Broker struct {
 	loops     sync.WaitGroup
 	running   context.Context // ends when Close begins
 	stop      context.CancelFunc
+	quit      chan struct{} // closed when Close is called
 	closed    sync.Once
 	closeErr  error
 }
@@ -116,7 +117,7 @@ func New(o Options) (*Broker, error) {
 		o: o, log: o.Log.With("broker", cfg.BrokerName), levels: cfg.DelayLevels(),
 		topics: &topic.Table{}, groups: &group.Configs{}, offsets: offset.New(),
 		consumers: group.NewConsumers(), producers: group.NewProducers(), polls: longpoll.New(o.Clock), stats: stats.New(cfg.BrokerClusterName),
-		tasks: &processor.Tasks{}, started: o.Clock.Now(), role: role.New(role.State{ID: cfg.BrokerID, Why: whyStarting}),
+		tasks: &processor.Tasks{}, started: o.Clock.Now(), quit: make(chan struct{}), role: role.New(role.State{ID: cfg.BrokerID, Why: whyStarting}),
 	}
 	if err := b.open(cfg); err != nil {
 		return nil, err
@@ -252,6 +253,7 @@ func (b *Broker) Close() error {
 
 func (b *Broker) close() error {
 	cfg := b.o.Config.Load()
+	close(b.quit)
 	b.handOver()
 	b.stopping.Store(true)
 	b.roleMu.Lock() // a change of role under way ends first, and none begins
@@ -263,7 +265,11 @@ func (b *Broker) close() error {
 		b.leaveRoutes()
 	}
 	b.polls.Close()
-	b.store.Settle(b.o.Clock.After(cfg.SyncFlushTimeout))
+	settle := cfg.SyncFlushTimeout
+	if b.raft != nil { // what is not committed by now will not be while this broker lives
+		settle = 100 * time.Millisecond
+	}
+	b.store.Settle(b.o.Clock.After(settle))
 	b.tasks.Wait(b.o.Clock.After(cfg.SlaveTimeout + cfg.SyncFlushTimeout))
 	b.delay.Close()
 	for _, s := range b.servers {

@@ -98,8 +98,12 @@ func (b *Broker) TransferLeadership(ctx context.Context, to string) error {
 	case id == 0:
 		return errors.New("no other member of the group is there")
 	}
-	if err := mayLead(s, id); err != nil {
-		return err
+	for why := mayLead(s, id); why != nil; why = mayLead(b.raft.node.Status(), id) { // it has just come back
+		select {
+		case <-ctx.Done():
+			return why
+		case <-b.o.Clock.After(50 * time.Millisecond):
+		}
 	}
 	b.log.Info("hands over the leadership", "to", raftgroup.PeerName(id))
 	resume := b.rest(ctx)

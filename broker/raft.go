@@ -4,6 +4,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -110,15 +111,24 @@ func (b *Broker) raftLead(cfg *config.Config, r, was raftgroup.Role) error {
 	}
 	before := b.raft.changes.addr(was.LeaderID)
 	for { // a group that is short of members agrees late; elections end this one way or the other
-		err := b.raft.changes.record(&processor.Change{Leader: &processor.LeaderAt{ID: b.raft.self.ID, Addr: b.Addr()}})
+		told := make(chan error, 1)
+		go func() {
+			told <- b.raft.changes.record(&processor.Change{Leader: &processor.LeaderAt{ID: b.raft.self.ID, Addr: b.Addr()}})
+		}()
+		var err error
+		select {
+		case <-b.quit: // a group that is short of members would hold up this one's end
+			return errors.New("this broker is stopping")
+		case err = <-told:
+		}
 		if err == nil {
 			break
 		}
-		if s := b.raft.node.Status(); !s.Leader || s.Term != r.Term || b.running.Err() != nil {
+		if s := b.raft.node.Status(); !s.Leader || s.Term != r.Term {
 			return err
 		}
 		select {
-		case <-b.running.Done():
+		case <-b.quit:
 		case <-b.o.Clock.After(100 * time.Millisecond):
 		}
 	}

@@ -111,8 +111,25 @@ func (s *raftSet) everywhere(want string) {
 	}
 }
 
-func TestARaftGroupElectsReplicatesAndGoesOn(t *testing.T) {
+func TestARaftGroup(t *testing.T) {
 	s := startRaft(t)
+	for _, story := range []struct {
+		name string
+		tell func(*testing.T, *raftSet)
+	}{
+		{"elects, replicates and goes on", electsAndGoesOn},
+		{"topics and groups outlive their leader", topicsOutliveTheirLeader},
+		{"leadership is transferred without a refused send", transferred},
+		{"consumer offsets follow the leadership", offsetsFollow},
+	} {
+		t.Run(story.name, func(t *testing.T) {
+			s.t = t
+			story.tell(t, s)
+		})
+	}
+}
+
+func electsAndGoesOn(t *testing.T, s *raftSet) {
 	s.send("one")
 	first := s.leader()
 	st := state(t, s.c, s.b[first].Addr())
@@ -150,8 +167,7 @@ func TestARaftGroupElectsReplicatesAndGoesOn(t *testing.T) {
 	})
 }
 
-func TestTopicsAndGroupsOfARaftGroupOutliveTheirLeader(t *testing.T) {
-	s := startRaft(t)
+func topicsOutliveTheirLeader(t *testing.T, s *raftSet) {
 	leader := s.leader()
 	at := s.b[leader].Addr()
 	_, _, err := remoting.Do(t.Context(), s.c, at, protocol.UpdateAndCreateTopic, &protocol.UpdateTopicRequest{Topic: "made", ReadQueueNums: 5, WriteQueueNums: 5, Perm: 6, TopicFilterType: "SINGLE_TAG"})
@@ -169,13 +185,16 @@ func TestTopicsAndGroupsOfARaftGroupOutliveTheirLeader(t *testing.T) {
 	if resp, err := s.c.Invoke(t.Context(), at, cmd); err != nil || resp.Code != protocol.Success {
 		t.Fatal(resp, err)
 	}
-	s.send("x") // makes T by itself
+	status, _ := sendTo(t, s.c, at, "auto", "x") // makes it by itself
+	if status != protocol.Success {
+		t.Fatal(status)
+	}
 	for i, b := range s.b {
 		until(t, fmt.Sprintf("n%d has them by the log", i), func() bool {
 			c, ok := b.topics.Get("made")
 			g, has := b.groups.Get("G7")
 			_, still := b.topics.Get("deleted")
-			made, auto := b.topics.Get("T")
+			made, auto := b.topics.Get("auto")
 			return ok && c.ReadQueueNums == 5 && has && g.RetryMaxTimes == 3 && !still && auto && made.WriteQueueNums == 1
 		})
 	}
@@ -192,10 +211,10 @@ func TestTopicsAndGroupsOfARaftGroupOutliveTheirLeader(t *testing.T) {
 	if _, ok := s.b[next].topics.Get(changesTopic); ok {
 		t.Error("the group's changes are a topic")
 	}
+	s.start(leader)
 }
 
-func TestLeadershipIsTransferredWithoutARefusedSend(t *testing.T) {
-	s := startRaft(t)
+func transferred(t *testing.T, s *raftSet) {
 	s.send("one")
 	stale := s.b[s.leader()].Addr() // a producer that does not look for routes
 	stop, done := make(chan struct{}), make(chan []string)
@@ -236,8 +255,7 @@ func TestLeadershipIsTransferredWithoutARefusedSend(t *testing.T) {
 	}
 }
 
-func TestConsumerOffsetsFollowTheLeadership(t *testing.T) {
-	s := startRaft(t)
+func offsetsFollow(t *testing.T, s *raftSet) {
 	s.send("one")
 	s.send("two")
 	leader := s.leader()
