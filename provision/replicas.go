@@ -48,18 +48,22 @@ func (e *engine) replicas(ctx context.Context, g *inventory.Group) *replicas {
 	return r
 }
 
-// outsider looks for a leader that the inventory does not name (any more): its followers know where it is.
+// outsider looks for a leader that the inventory does not name (any more), among those that the name servers name.
 func (e *engine) outsider(ctx context.Context, r *replicas) {
-	for _, b := range r.group.Brokers {
-		s := r.states[b]
-		if s == nil || s.LeaderAddr == "" || byAddr(r.group, s.LeaderAddr) != nil {
+	for _, ns := range e.inv.NameServers {
+		info, err := e.clusterInfo(ctx, ns.Addr())
+		if err != nil || info.BrokerAddrTable[r.group.Name] == nil {
 			continue
 		}
-		got, err := askJSON[protocol.ReplicationState](ctx, e.net, s.LeaderAddr, protocol.GetReplicationState)
-		if err != nil || !leads(got) || got.Epoch < r.epoch {
+		addr := info.BrokerAddrTable[r.group.Name].BrokerAddrs[0]
+		if addr == "" || byAddr(r.group, addr) != nil {
 			continue
 		}
-		r.leader, r.epoch = e.unnamed(r.group, got.Self, s.LeaderAddr), got.Epoch
+		got, err := askJSON[protocol.ReplicationState](ctx, e.net, addr, protocol.GetReplicationState)
+		if err != nil || !leads(got) || got.Mode != protocol.ModeRaft || got.Epoch < r.epoch {
+			continue
+		}
+		r.leader, r.epoch = e.unnamed(r.group, got.Self, addr), got.Epoch
 		r.states[r.leader] = got
 		return
 	}

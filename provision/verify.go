@@ -103,6 +103,27 @@ type probed struct {
 
 // probe sends one message to the master that the name server names.
 func (e *engine) probe(ctx context.Context, ns *inventory.NameServer, g *inventory.Group) (*probed, error) {
+	until := e.clock.Now().Add(settleLimit / 2)
+	for {
+		leader, err := e.namedMaster(ctx, ns, g)
+		if err == nil {
+			sent, err := e.send(ctx, ns, g, leader.Addr(), settleLimit/2)
+			if sent != nil {
+				sent.by = leader
+			}
+			return sent, err
+		}
+		if !g.Raft || !e.clock.Now().Before(until) { // who was elected just now has yet to register
+			return nil, err
+		}
+		if werr := e.wait(ctx, 200*time.Millisecond); werr != nil {
+			return nil, werr
+		}
+	}
+}
+
+// namedMaster is who leads a group, if the name server says so, too.
+func (e *engine) namedMaster(ctx context.Context, ns *inventory.NameServer, g *inventory.Group) (*inventory.Broker, error) {
 	route, err := e.routeAt(ctx, ns, g.Name)
 	if err != nil {
 		return nil, err
@@ -120,11 +141,7 @@ func (e *engine) probe(ctx context.Context, ns *inventory.NameServer, g *invento
 	if want := r.leader.Addr(); addr != want {
 		return nil, fmt.Errorf("it names %q as master, which is at %s", addr, want)
 	}
-	sent, err := e.send(ctx, ns, g, addr, settleLimit/2)
-	if sent != nil {
-		sent.by = r.leader
-	}
-	return sent, err
+	return r.leader, nil
 }
 
 // send is tried again for a while when the master only says that its slave is not level yet.
