@@ -4,7 +4,7 @@ GO      ?= go
 LDFLAGS := -s -w -X main.version=$(VERSION)
 export CGO_ENABLED = 0
 
-.PHONY: help build cross demo test unit system peers lint fuzz race bench bench-page microbench docs kills torture chaos mutants clean
+.PHONY: help build cross demo test unit system peers lint fuzz race bench bench-page microbench docs disasters kills torture chaos mutants clean
 
 help: ## print the targets
 	@awk 'BEGIN{FS=":.*## "} /^[a-z-]+:.*## /{printf "  make %-10s %s\n",$$1,$$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ microbench: ## Go micro benchmarks of the hot paths
 
 docs: build ## regenerate docs/CONFIG.md, docs/COMMANDS.md and docs/REQUEST_CODES.md from their tables
 	UPDATE_DOCS=1 $(GO) test -count=1 -run TestGeneratedDocs ./cmd/rmqctl
+
+disasters: build peers ## X0 to X15 on D8 to D11, real hosts and real clients, into docs/DISASTERS.md (root on Linux; 5 minutes)
+	CI=true RMQCTL=$(CURDIR)/bin/rmqctl $(GO) test -count=1 -timeout 20m -v -run TestDisasters ./test/e2e -disasters=$(CURDIR)/docs/DISASTERS.md
 
 kills: build ## kill -9 again and again under load, longer than in CI (KILLS in each flush mode, default 200)
 	RMQCTL=$(CURDIR)/bin/rmqctl $(GO) test -count=1 -timeout 0 -v -run TestNothingIsLostByKill ./test/torture -kills=$(or $(KILLS),200)

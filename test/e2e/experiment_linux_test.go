@@ -31,6 +31,7 @@ type experiment struct {
 	struck   time.Time // when the last fault came
 	resumed  time.Time // when suspended consumers went on
 	unread   int       // acknowledged and not received when the fault came
+	rolls    bool      // the faults are the restarts of a roll
 
 	leaderless func() time.Duration // ends the prober, if there is one
 }
@@ -147,6 +148,7 @@ func (x *experiment) account(f *figure, b *batch) {
 		}
 	}
 	places, bodies := map[string]int{}, map[string]int{}
+	var times []int64
 	read := last
 	for _, e := range b.received() {
 		at := fmt.Sprint(e.From, e.Queue, e.Offset)
@@ -159,7 +161,11 @@ func (x *experiment) account(f *figure, b *batch) {
 		if struck := x.struck.UnixMilli(); !x.struck.IsZero() && e.At <= struck && e.At > struck-commitInterval.Milliseconds() {
 			f.rereadBound++
 		}
+		if x.rolls { // each restart is a fault: whenever it came
+			times = append(times, e.At)
+		}
 	}
+	f.rereadBound += busiest(times, commitInterval)
 	f.received += len(bodies)
 	for body := range acked {
 		if bodies[body] == 0 {
@@ -174,6 +180,19 @@ func (x *experiment) account(f *figure, b *batch) {
 	}
 	since := max(last, x.resumed.UnixMilli(), x.struck.UnixMilli())
 	f.read = max(f.read, time.Duration(read-since)*time.Millisecond)
+}
+
+// busiest is the largest number of times within any span.
+func busiest(times []int64, span time.Duration) int {
+	slices.Sort(times)
+	most, from := 0, 0
+	for i := range times {
+		for times[i]-times[from] >= span.Milliseconds() {
+			from++
+		}
+		most = max(most, i-from+1)
+	}
+	return most
 }
 
 // triesPerSend: a client tries a send up to three times before the application hears of it, and each try may have been stored.

@@ -75,13 +75,12 @@ func twoGroups(t *testing.T, l *lab) {
 	l.experiment(t, "dc", "data centre 1 is cut off, with it one group's majority, while 1,000 are being sent", func(x *experiment) {
 		begun(x.send(1000), 300)
 		x.strike(x.unplug("dc1"))
-		x.settle()
-		x.consoleWorks(4)
+		ended(x.batches) // what the stopped group's last member does not know to be committed is read when the others are back
+		x.consoleWorks(3)
 		must(x.t, x.plug("dc1")())
+		x.settle()
 		x.level()
 	})
-
-	l.experiment(t, "roll", "a rolling restart", rollingRestart)
 	l.finish(t)
 }
 
@@ -89,6 +88,7 @@ func twoGroups(t *testing.T, l *lab) {
 func rollingRestart(x *experiment) {
 	starts := x.starts()
 	x.probe()
+	x.rolls = true
 	b := x.order(4000, 0, 5, 1)
 	begun(b, 100)
 	roll := x.rmqctl("", "restart", x.file, "-y")
