@@ -122,4 +122,25 @@ var mutants = []mutant{
 		return at(slave.Max, slave)
 	}
 	top, sure, ok, below := epoch.Common(`, clusters("TestAPromotedSlaveAndItsOldMaster/^SYNC_MASTER")},
+
+	{"a leader acknowledges what it has written alone", "broker/store/gated.go",
+		"	if !g.awake.Load() {\n", `	s.tellStored(r.recs)
+	for i := range r.recs {
+		r.recs[i].done = nil
+	}
+	if f := s.o.Events.OnRound; f != nil {
+		f()
+	}
+	if !g.awake.Load() {
+`, clusters("TestAnIsolatedLeaderAcknowledgesNothing")},
+
+	{"members of a raft group do not flush", "broker/raftgroup/work.go",
+		"	if !c.durable() {\n", "	if true {\n", clusters("TestAPowerCutOfAWholeRaftGroup")},
+
+	{"votes ask nothing about terms and logs: who lags may lead (#2178)", "broker/raftgroup/core.go",
+		"	before := c.rn.BasicStatus()\n	if m.Type == pb.MsgAppResp", `	before := c.rn.BasicStatus()
+	if m.Type == pb.MsgVote || m.Type == pb.MsgPreVote {
+		m.LogTerm, m.Index = 1<<30, 1<<40
+	}
+	if m.Type == pb.MsgAppResp`, clusters("TestALaggardDoesNotLead")},
 }
