@@ -21,7 +21,7 @@ import (
 
 // TestGeneratedDocs compares the pages with what the tables print now; with UPDATE_DOCS set (`make docs`) it writes them.
 func TestGeneratedDocs(t *testing.T) {
-	for name, text := range map[string]string{"CONFIG.md": configDoc(), "COMMANDS.md": admin.Markdown() + storeDoc(t), "REQUEST_CODES.md": codesDoc(t)} {
+	for name, text := range map[string]string{"CONFIG.md": configDoc(), "COMMANDS.md": clusterDoc(t)[1:] + "\n" + admin.Markdown() + storeDoc(t), "REQUEST_CODES.md": codesDoc(t)} {
 		path := filepath.Join("..", "..", "docs", name)
 		if os.Getenv("UPDATE_DOCS") != "" {
 			if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
@@ -35,15 +35,49 @@ func TestGeneratedDocs(t *testing.T) {
 	}
 }
 
-// storeDoc is the page's part about a stopped broker's files, from the same declarations as the help.
-func storeDoc(t *testing.T) string {
+// clusterDoc is the page's part about clusters with an inventory, from the same declarations as the help.
+func clusterDoc(t *testing.T) string {
+	var b strings.Builder
+	b.WriteString("\n# A cluster described by an inventory\n\nGenerated from cmd/rmqctl; do not edit. All of them take `--output`, `--forks`, `--binary`, `--lock-wait`, `--verbose`; what changes\nsomething asks first unless `-y` is given.\n\n| command | what it does | options |\n|---|---|---|\n")
+	common := map[string]bool{"help": true, "version": true, "output": true, "forks": true, "binary": true, "lock-wait": true, "verbose": true, "yes": true}
+	for _, n := range model(t).Children {
+		if n.Group == nil || n.Group.Key != "cluster" {
+			continue
+		}
+		for _, c := range append([]*kong.Node{n}, n.Children...) {
+			if !c.Leaf() {
+				continue
+			}
+			name := strings.TrimPrefix(c.FullPath(), model(t).Name+" ")
+			var args, opts []string
+			for _, p := range c.Positional {
+				args = append(args, p.Summary())
+			}
+			for _, f := range c.Flags {
+				if !common[f.Name] {
+					opts = append(opts, "`"+f.String()+"` "+f.Help)
+				}
+			}
+			fmt.Fprintf(&b, "| `%s` | %s | %s |\n", strings.Join(append([]string{name}, args...), " "), c.Help, strings.Join(opts, "<br>"))
+		}
+	}
+	return b.String()
+}
+
+func model(t *testing.T) *kong.Application {
+	t.Helper()
 	parser, err := kong.New(&root{}, kong.Vars{"version": ""}, kong.ExplicitGroups(groups))
 	if err != nil {
 		t.Fatal(err)
 	}
+	return parser.Model
+}
+
+// storeDoc is the page's part about a stopped broker's files, from the same declarations as the help.
+func storeDoc(t *testing.T) string {
 	var b strings.Builder
 	b.WriteString("\n# Files of a stopped broker\n\nGenerated from cmd/rmqctl; do not edit. Ours or a Java broker's (4.9, 5.x): `rmqctl store COMMAND DIR`. Exit codes: 0 clean or done,\n2 no store, 3 damage, 4 steps pending, 5 a broker holds the lock.\n\n| command | what it does | options |\n|---|---|---|\n")
-	for _, n := range parser.Model.Children {
+	for _, n := range model(t).Children {
 		if n.Name != "store" {
 			continue
 		}

@@ -22,10 +22,10 @@ var groups = []kong.Group{
 
 type root struct {
 	Deploy   deployCmd   `cmd:"" group:"cluster" help:"Make the hosts what the inventory says and start the cluster. Again: nothing to do."`
-	Plan     planCmd     `cmd:"" group:"cluster" help:"Show what deploy would change, with diffs; touches nothing."`
+	Plan     planCmd     `cmd:"" group:"cluster" help:"Show what deploy would change, with diffs, and what the death of each host and data centre would mean; touches nothing."`
 	Check    checkCmd    `cmd:"" group:"cluster" help:"Look whether the hosts can carry the cluster; changes nothing."`
 	Status   statusCmd   `cmd:"" group:"cluster" help:"Live view of name servers and broker groups."`
-	Restart  restartCmd  `cmd:"" group:"cluster" help:"Rolling restart: one member at a time, masters drained first, every step gated."`
+	Restart  restartCmd  `cmd:"" group:"cluster" help:"Rolling restart: one member at a time, masters drained and raft leaders relieved first, every step gated."`
 	Start    startCmd    `cmd:"" group:"cluster" help:"Start what is stopped and wait until it is registered."`
 	Stop     stopCmd     `cmd:"" group:"cluster" help:"Stop brokers, then name servers, gracefully."`
 	Promote  promoteCmd  `cmd:"" group:"cluster" help:"Make a slave master of its group: the old master is fenced first, and becomes its slave."`
