@@ -190,14 +190,16 @@ func (b *Broker) start(ctx context.Context) error {
 	if err := b.store.Start(); err != nil {
 		return err
 	}
-	if b.raft == nil {
-		if err := b.begin(ctx, cfg); err != nil {
-			return err
-		}
+	begin := b.begin
+	if b.raft != nil {
+		begin = b.makeMember
+	}
+	if err := begin(ctx, cfg); err != nil {
+		return err
 	}
 	b.serve(cfg)
 	if b.raft != nil {
-		if err := b.joinGroup(cfg); err != nil {
+		if err := b.joinGroup(); err != nil {
 			return err
 		}
 	}

@@ -62,16 +62,39 @@ func (b *Broker) rest(ctx context.Context) (resume func()) {
 	}
 }
 
-// handOver lets a leader that stops have another lead first, so that producers wait no longer than a retry.
+// handOver lets a leader that stops have another lead first, so that producers wait no longer than a retry. It stays until
+// the next leader has asked it for what only it knows.
 func (b *Broker) handOver() {
 	if b.raft == nil || b.raft.node == nil {
 		return
 	}
-	if b.bestFollower() != 0 {
-		b.rest(context.Background())
+	if id := b.bestFollower(); id != 0 && b.role.Takes() {
+		ctx, cancel := context.WithTimeout(context.Background(), transferLimit)
+		defer cancel()
+		b.rest(ctx)
+		if err := b.raft.node.Transfer(ctx, id); err != nil {
+			b.log.Warn("hand over at the end", "to", raftgroup.PeerName(id), "err", err)
+		} else {
+			b.awaitLeader(ctx)
+		}
 	}
 	if err := b.raft.node.Close(); err != nil {
 		b.log.Error("leave the raft group", "err", err)
+	}
+}
+
+// awaitLeader returns when another takes messages.
+func (b *Broker) awaitLeader(ctx context.Context) {
+	for ctx.Err() == nil {
+		if addr := b.whoTakes(); addr != "" && addr != b.Addr() {
+			if st, err := b.askState(ctx, addr); err == nil && st.Writable {
+				return
+			}
+		}
+		select {
+		case <-ctx.Done():
+		case <-b.o.Clock.After(5 * time.Millisecond):
+		}
 	}
 }
 
@@ -99,6 +122,9 @@ func (b *Broker) TransferLeadership(ctx context.Context, to string) error {
 		return errors.New("no other member of the group is there")
 	}
 	for why := mayLead(s, id); why != nil; why = mayLead(b.raft.node.Status(), id) { // it has just come back
+		if errors.Is(why, errNoMember) {
+			return why
+		}
 		select {
 		case <-ctx.Done():
 			return why
@@ -110,6 +136,8 @@ func (b *Broker) TransferLeadership(ctx context.Context, to string) error {
 	defer resume()
 	return b.raft.node.Transfer(ctx, id)
 }
+
+var errNoMember = errors.New("not a member of the group")
 
 // mayLead says why a member should not be handed the leadership.
 func mayLead(s raftgroup.Status, id uint64) error {
@@ -126,7 +154,7 @@ func mayLead(s raftgroup.Status, id uint64) error {
 		}
 		return nil
 	}
-	return fmt.Errorf("%s is no member of the group", raftgroup.PeerName(id))
+	return fmt.Errorf("%w: %s", errNoMember, raftgroup.PeerName(id))
 }
 
 // bestFollower is the voter with the most of the log; 0 without one.

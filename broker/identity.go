@@ -46,7 +46,11 @@ func checkIdentity(fsys vfs.FS, c *config.Config) error {
 	if err := json.Unmarshal(b, &was); err != nil {
 		return fmt.Errorf("whose store is it: %s: %w", name, err)
 	}
-	if me := identityOf(c); was != me {
+	me := identityOf(c)
+	if _, err := fsys.Stat(filepath.Join(c.StorePathRootDir, keptName)); err == nil {
+		was.ID = me.ID // a role that was changed: files may have been exchanged to match it
+	}
+	if was != me {
 		return fmt.Errorf("%w: %s was written by %s (cluster/brokerName/brokerId), this broker is %s; set storePathRootDir to this broker's own directory, or, to hand the messages over on purpose, delete %s",
 			ErrForeignStore, c.StorePathRootDir, was, me, name)
 	}

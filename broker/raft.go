@@ -30,6 +30,7 @@ type raft struct {
 	changes *changes
 	self    config.Peer
 	now     raftgroup.Role // guarded by roleMu
+	led     string         // guarded by roleMu: who led last, other than this broker
 }
 
 func raftDir(cfg *config.Config) string { return filepath.Join(cfg.StorePathRootDir, "raft") }
@@ -45,8 +46,11 @@ func (b *Broker) openRaft(cfg *config.Config, o *store.Options) error {
 	return nil
 }
 
-// joinGroup begins to take part. The broker serves reads already, and takes messages when it is elected.
-func (b *Broker) joinGroup(cfg *config.Config) error {
+// whyNoLeader is for sends that nobody has taken in time.
+const whyNoLeader = "the raft group has no leader at the moment"
+
+// makeMember opens the group's state beside the log. From then on sends are held until it is known who leads.
+func (b *Broker) makeMember(_ context.Context, cfg *config.Config) error {
 	r := b.raft
 	peers, err := raftgroup.ParsePeers(cfg.DLegerPeers)
 	if err != nil {
@@ -68,10 +72,17 @@ func (b *Broker) joinGroup(cfg *config.Config) error {
 	}
 	r.relay.Set(node)
 	r.node = node
+	b.role.Set(role.State{ID: r.self.Number, Why: whyNoLeader, Forward: true})
+	return nil
+}
+
+// joinGroup begins to take part. The broker serves reads already, and takes messages when it is elected.
+func (b *Broker) joinGroup() error {
+	r := b.raft
 	b.store.Attention(changesTopic, 0).Add(1)
 	b.loops.Go(func() { r.changes.run(b.running) })
 	b.loops.Go(func() { b.prefer(b.running) })
-	return node.Start()
+	return r.node.Start()
 }
 
 // bootID names the running system: after a power cut it is another.
@@ -85,13 +96,15 @@ func (b *Broker) raftRole(r raftgroup.Role) {
 	cfg := b.o.Config.Load()
 	b.roleMu.Lock()
 	defer b.roleMu.Unlock()
-	was := b.raft.now
 	b.raft.now = r
+	if r.LeaderID != "" && r.LeaderID != b.raft.self.ID {
+		b.raft.led = r.LeaderID
+	}
 	if r.Leader {
 		if b.stopping.Load() {
 			return
 		}
-		if err := b.raftLead(cfg, r, was); err != nil {
+		if err := b.raftLead(cfg, r); err != nil {
 			b.log.Error("elected, and cannot lead", "term", r.Term, "err", err)
 			return
 		}
@@ -104,12 +117,12 @@ func (b *Broker) raftRole(r raftgroup.Role) {
 
 // raftLead: everything committed is visible, and the store takes messages. The group learns where this leader is by the
 // log, and thereby that it is one.
-func (b *Broker) raftLead(cfg *config.Config, r, was raftgroup.Role) error {
+func (b *Broker) raftLead(cfg *config.Config, r raftgroup.Role) error {
 	b.leaveTables()
 	if err := b.raft.changes.level(); err != nil {
 		return err
 	}
-	before := b.raft.changes.addr(was.LeaderID)
+	before := b.raft.changes.addr(b.raft.led)
 	for { // a group that is short of members agrees late; elections end this one way or the other
 		told := make(chan error, 1)
 		go func() {
@@ -147,7 +160,7 @@ func (b *Broker) raftLead(cfg *config.Config, r, was raftgroup.Role) error {
 func (b *Broker) raftFollow(r raftgroup.Role) {
 	why := "this broker follows " + r.LeaderID + " in its raft group and takes no messages"
 	if r.LeaderID == "" {
-		why = "the raft group has no leader at the moment"
+		why = whyNoLeader
 	}
 	wasLeader := b.role.Load().Takes()
 	b.role.Set(role.State{Kind: role.Slave, ID: b.raft.self.Number, Epoch: int64(r.Term), Why: why, Forward: true})

@@ -121,6 +121,7 @@ func TestARaftGroup(t *testing.T) {
 		{"topics and groups outlive their leader", topicsOutliveTheirLeader},
 		{"leadership is transferred without a refused send", transferred},
 		{"consumer offsets follow the leadership", offsetsFollow},
+		{"a member is added and another removed", membersChange},
 	} {
 		t.Run(story.name, func(t *testing.T) {
 			s.t = t
@@ -268,4 +269,45 @@ func offsetsFollow(t *testing.T, s *raftSet) {
 	commit(t, s.c, s.b[next].Addr(), "T", "G", 1) // an operator sets it back
 	s.start(leader)
 	until(t, "the returned member follows that", func() bool { return committed(s.c, s.b[leader].Addr(), "T", "G") == 1 })
+}
+
+func membersChange(t *testing.T, s *raftSet) {
+	addr := freeAddr(t)
+	s.peers += "n3-" + addr
+	s.more = append(s.more, prop("raftJoin", "true"))
+	s.dirs = append(s.dirs, t.TempDir())
+	s.b = append(s.b, nil)
+	s.start(3)
+	joined := s.b[3]
+	change := func(op, id, addr string) error {
+		_, _, err := remoting.Do(t.Context(), s.c, s.b[s.leader()].Addr(), protocol.ChangeRaftMember, &protocol.ChangeRaftMemberRequest{Op: op, ID: id, Address: addr})
+		return err
+	}
+	for what, err := range map[string]error{"an id": change("add", "x3", addr), "an address": change("add", "n3", "nowhere"), "an op": change("swap", "n3", addr)} {
+		if err == nil {
+			t.Errorf("%s that is none was taken", what)
+		}
+	}
+	if err := change(protocol.MemberAdd, "n3", addr); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the new one votes and is level", func() bool {
+		for _, m := range state(t, s.c, s.b[s.leader()].Addr()).Members {
+			if m.ID == "n3" {
+				return m.Voter && m.LagBytes == 0 && m.InSync
+			}
+		}
+		return false
+	})
+	want := bodies(t, s.c, s.b[s.leader()].Addr(), "auto")
+	until(t, "it serves what was sent before", func() bool { return bodies(t, s.c, joined.Addr(), "auto") == want && want != "" })
+	gone := s.leader() // it hands over, and is taken out by the next one
+	s.stop(gone)
+	if err := change(protocol.MemberRemove, fmt.Sprintf("n%d", gone), ""); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(state(t, s.c, s.b[s.leader()].Addr()).Members); n != 3 {
+		t.Errorf("%d members", n)
+	}
+	s.send("after the change")
 }

@@ -343,3 +343,48 @@ func TestWhatIsAcknowledgedBeforeTheFenceIsPromoted(t *testing.T) {
 		t.Errorf("%d acknowledged messages are not at the promoted master", len(acknowledged))
 	}
 }
+
+func TestFewerReplicasThanTheMinimumStoreNothing(t *testing.T) {
+	p := startPair(t, prop("minInSyncReplicas", "2"))
+	before := p.master.store.MaxPhysical()
+	if err := p.slave.Close(); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the master has seen that its slave is gone", func() bool {
+		before = p.master.store.MaxPhysical()
+		_, _, err := remoting.Do(t.Context(), p.c, p.master.Addr(), protocol.SendMessageV2, &protocol.SendMessageRequestV2{
+			ProducerGroup: "P", Topic: "T", DefaultTopic: "TBW102", DefaultTopicQueueNums: 1, BornTimestamp: 1,
+		}, []byte("x"))
+		return protocol.StatusOf(err) == protocol.SystemError && strings.Contains(err.Error(), "in-sync replicas not enough")
+	})
+	if end := p.master.store.MaxPhysical(); end != before {
+		t.Errorf("a refused message is stored: %d, before %d", end, before)
+	}
+	// The rule is lifted while the master runs: it is stored, and said that no slave has it.
+	if resp, err := p.c.Invoke(t.Context(), p.master.Addr(), protocol.UpdateBrokerConfig.Request(nil, []byte("minInSyncReplicas=1"))); err != nil || resp.Code != protocol.Success {
+		t.Fatal(resp, err)
+	}
+	if status, _ := sendTo(t, p.c, p.master.Addr(), "T", "alone"); status != protocol.SlaveNotAvailable {
+		t.Errorf("status %d", status)
+	}
+	if resp, err := p.c.Invoke(t.Context(), p.master.Addr(), protocol.UpdateBrokerConfig.Request(nil, []byte("inSyncReplicas=1"))); err != nil || resp.Code != protocol.Success {
+		t.Fatal(resp, err)
+	}
+	if status, _ := sendTo(t, p.c, p.master.Addr(), "T", "nobody is waited for, as in 5.x"); status != protocol.Success {
+		t.Errorf("status %d", status)
+	}
+}
+
+func TestAConsumerIsSentToTheSlaveAndBack(t *testing.T) {
+	p := startPair(t, prop("accessMessageInMemoryMaxRatio", "0")) // whoever is behind at all is far behind
+	for i := range 40 {
+		p.send(t, p.master, fmt.Sprint(i))
+	}
+	if _, resp, _ := pull(p.c, p.master.Addr(), "T", 0); resp.SuggestWhichBrokerID != 1 {
+		t.Errorf("a master sends one who lags to %d", resp.SuggestWhichBrokerID)
+	}
+	end := p.master.store.MaxOffset("T", 0)
+	if _, resp, _ := pull(p.c, p.slave.Addr(), "T", end-1); resp.SuggestWhichBrokerID != 0 {
+		t.Errorf("a slave sends one who is level to %d", resp.SuggestWhichBrokerID)
+	}
+}
