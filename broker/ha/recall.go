@@ -75,10 +75,11 @@ func (r *Recall) Run(ctx context.Context, ln net.Listener) (gained int64) {
 		}
 	})
 	over := r.Clock.After(orDefault(r.Wait, RecallWait))
+	first := heard // the same slave asks again and again
 	for waiting := true; waiting; {
 		select {
-		case <-heard:
-			over = r.Clock.After(orDefault(r.Grace, RecallGrace))
+		case <-first:
+			over, first = r.Clock.After(orDefault(r.Grace, RecallGrace)), nil
 		case <-over:
 			waiting = false
 		case <-ctx.Done():

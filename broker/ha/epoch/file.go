@@ -29,7 +29,8 @@ type File struct {
 	mu   sync.Mutex // guards all below
 	list List
 	high int64 // the highest epoch seen, also of entries that are cut off
-	boot string
+	boot string // the system under which the last mastership began
+	now  string
 }
 
 type stored struct {
@@ -88,13 +89,13 @@ func (f *File) Epoch() int64 {
 	return f.high
 }
 
-// Booted takes the name of the running system, which is saved with the next change, and returns the one under which the
-// last change was made: another one means that the host has gone down since.
+// Booted takes the name of the running system, which is kept by the next Lead and by nothing before it, and returns the one
+// under which the last mastership began: another one means that the host has gone down since.
 func (f *File) Booted(now string) (before string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	before, f.boot = f.boot, now
-	return before
+	f.now = now
+	return f.boot
 }
 
 // Lead begins a mastership at the end of the log, before the first message of it is taken.
@@ -104,7 +105,13 @@ func (f *File) Lead(epoch int64, life uint64, end int64) error {
 	if epoch < f.high {
 		return fmt.Errorf("%w: %d after %d", ErrOld, epoch, f.high)
 	}
-	return f.save(f.list.Lead(epoch, life, end), epoch)
+	before := f.boot
+	f.boot = f.now
+	err := f.save(f.list.Lead(epoch, life, end), epoch)
+	if err != nil {
+		f.boot = before
+	}
+	return err
 }
 
 // Adopt takes a master's list, before the first byte it sends. The log is, up to its end, a beginning of the master's.
