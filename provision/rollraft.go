@@ -14,7 +14,8 @@ import (
 const (
 	mayStand    = 30 * time.Second // how long a group may take to come into order before a member stops
 	mayElect    = 30 * time.Second // how long another leader may take to be seen by everybody
-	handOverTry = 3                // a preferred leader takes the lead back after a while: so often it is taken away again
+	routeSlack  = time.Second      // a client that fetches its route late
+	handOverTry = 3                // a preferred leader may take the lead back: so often it is taken away again
 )
 
 // next picks who is restarted next: name servers, slaves, raft followers, raft leaders, masters, by the roles that the
@@ -94,8 +95,9 @@ func (e *engine) caughtUp(ctx context.Context, t *task) error {
 	})
 }
 
-// handOver makes another member the leader if the task's one leads. A preferred leader that is level takes the lead back
-// after some seconds: it has to stop before that, so nothing is waited for then.
+// handOver makes another member the leader if the task's one leads. Clients fetch a route every so often (client_wait);
+// those that have the old one still send to this member, which passes it on as long as it runs. So it goes on for that
+// long. If it takes the lead back meanwhile, being the preferred one, it is relieved again and then stopped at once.
 func (e *engine) handOver(ctx context.Context, t *task) error {
 	for try := 0; ; try++ {
 		r := e.replicas(ctx, t.broker.Group)
@@ -112,12 +114,12 @@ func (e *engine) handOver(ctx context.Context, t *task) error {
 		if err := e.transfer(ctx, t, r, to); err != nil {
 			return err
 		}
-		if r.group.Preferred == t.broker {
+		if try > 0 {
 			continue
 		}
-		// Clients learn of the new leader with their next route; until then they read from this member, if it is there.
-		e.emit(Event{Host: t.host.name(), Role: t.role, Step: "hand over", State: Progress, Why: to.Member + " leads; clients fetch the new route"})
-		if err := e.wait(ctx, e.inv.Rollout.ClientWait); err != nil {
+		e.emit(Event{Host: t.host.name(), Role: t.role, Step: "hand over", State: Progress,
+			Why: fmt.Sprintf("%s leads; clients fetch the new route (%s), and this member passes on what still comes", to.Member, e.inv.Rollout.ClientWait)})
+		if err := e.wait(ctx, e.inv.Rollout.ClientWait+routeSlack); err != nil {
 			return err
 		}
 	}
