@@ -28,7 +28,7 @@ type File struct {
 
 	mu   sync.Mutex // guards all below
 	list List
-	high int64 // the highest epoch seen, also of entries that are cut off
+	high int64  // the highest epoch seen, also of entries that are cut off
 	boot string // the system under which the last mastership began
 	now  string
 }
