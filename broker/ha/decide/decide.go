@@ -4,6 +4,7 @@ package decide
 
 import (
 	"fmt"
+	"math"
 	"slices"
 
 	"rmqctl/broker/ha/epoch"
@@ -135,7 +136,11 @@ func Recall(master, slave Side, same func(off int64) Sameness) Verdict {
 	}
 	last := slave.Epochs.Cut(slave.Max).Last()
 	top, sure, ok, _ := epoch.Common(master.Epochs, master.Max, slave.Epochs, slave.Max)
-	if !ok || !sure || top != master.Max || slave.Max <= top || slave.Min > top || last.Life == 0 || last.Epoch != master.Epoch || same(top) == Different {
+	if !ok || !sure || top != master.Max || slave.Max <= top || slave.Min > top || last.Life == 0 || same(top) == Different {
+		return Verdict{Action: Later}
+	}
+	// A master that was promoted a moment before may have lost bytes of epochs before its own, too.
+	if whole, _, _, _ := epoch.Common(master.Epochs, math.MaxInt64, slave.Epochs, slave.Max); last.Epoch != master.Epoch && whole != slave.Max {
 		return Verdict{Action: Later}
 	}
 	return Verdict{Action: Give, At: top}

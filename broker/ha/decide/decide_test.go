@@ -92,6 +92,8 @@ func TestRecall(t *testing.T) {
 		{"the slave has what a power cut took", side(0, 1000, lived), side(0, 1040, lived), Same, Give},
 		{"all of the last mastership is gone", side(0, 1000, again), side(0, 1040, again), Same, Give},
 		{"the last mastership wrote nothing", side(0, 1000, again), side(0, 1040, lived), Same, Give},
+		{"promoted, and bytes of the epoch before are gone", side(0, 1000, epoch.List{{Epoch: 1, Life: 7, Start: 0}, {Epoch: 2, Life: 8, Start: 1040}}),
+			side(0, 1040, lived), Same, Give},
 		{"everything is gone", side(0, 0, lived), side(0, 1040, lived), Unknown, Give},
 		{"nothing is gone", side(0, 1000, lived), side(0, 1000, lived), Same, Later},
 		{"the slave has less", side(0, 1000, lived), side(0, 900, lived), Same, Later},

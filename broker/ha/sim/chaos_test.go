@@ -41,7 +41,7 @@ func (w *world) story() error {
 func (w *world) producers() {
 	w.After(w.Between(0, 2*w.pace), func() {
 		for _, n := range w.nodes {
-			if n.up && !n.asleep && n.role == master {
+			if n.up && !n.asleep && n.role == master && !n.asking {
 				n.append()
 			}
 		}
@@ -107,14 +107,11 @@ func (w *world) trouble() {
 	}
 }
 
-// mayCut: with ASYNC_FLUSH one slave at a time may lose its memory, and the next one only when the first is level again. A master that
-// loses what it had not flushed begins anew where its disk ends; its slave cuts that off, too.
+// mayCut: with ASYNC_FLUSH one broker at a time may lose its memory, and the next one only when all others have what was
+// acknowledged: nothing is lost while one lives.
 func (w *world) mayCut(n *node) bool {
 	if w.syncFlush {
 		return true
-	}
-	if n.role != slave {
-		return false
 	}
 	for _, o := range w.nodes {
 		if o != n && !w.level(o) {
@@ -195,7 +192,7 @@ func (n *node) clean() {
 // promote is `rmqctl promote`: the old master is fenced, the slave comes level, and takes over.
 func (w *world) promote() {
 	old := w.master()
-	if old == nil || old.asleep {
+	if old == nil || old.asleep || old.asking {
 		return
 	}
 	next := w.nodes[w.Rand.IntN(len(w.nodes))]
@@ -234,13 +231,8 @@ func (w *world) promoteWhenLevel(old, next *node, e int64, oldGen, nextGen, trie
 
 // takeOver makes a slave the master of an epoch. A half record at its end goes first.
 func (w *world) takeOver(n *node, e int64) {
-	whole := n.tape.Base
-	_ = sim.Records(n.tape.B, func(r sim.Record) { whole = n.tape.Base + int64(r.End) })
 	n.hangUp()
-	if whole < n.tape.End() {
-		n.tape.Truncate(whole)
-		n.image = n.image[:whole]
-	}
+	n.wholeRecords()
 	w.top = e
 	n.setRole(master, e, n.id)
 	for _, o := range w.nodes {

@@ -95,7 +95,11 @@ func (n *node) connect() {
 			return
 		}
 		m.conns = append(m.conns, l)
-		l.hello()
+		if m.asking {
+			l.recall()
+		} else {
+			l.hello()
+		}
 	})
 	l.watch()
 }
@@ -142,6 +146,9 @@ func (l *link) leftMaster() {
 			l.m.conns = append(l.m.conns[:i:i], l.m.conns[i+1:]...)
 			l.m.acks.Leave(l.number)
 		}
+	}
+	if l.m.giving == l {
+		l.m.giving = nil
 	}
 }
 

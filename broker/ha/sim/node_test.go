@@ -4,6 +4,7 @@ package sim
 
 import (
 	"bytes"
+	"strconv"
 	"time"
 
 	"rmqctl/broker/ha/decide"
@@ -41,6 +42,12 @@ type node struct {
 	power      int    // changes of the disk until it loses its power
 	lost       []byte // ASYNC_FLUSH: its log before the last power cut, which it may have reported; nil when it is level again
 
+	boots    int     // of its host
+	robbed   bool    // its host has lost power since it led or followed
+	asking   bool    // a master that asks its slaves for what it has lost
+	heard    []*node // who has told it
+	giving   *link
+	over     int    // counts the ends that asking may have
 	life     uint64 // while a master
 	acks     decide.Acks
 	waiters  []waiter
@@ -115,18 +122,36 @@ func (n *node) start() {
 		return
 	}
 	n.list_ = list
+	now := strconv.Itoa(n.boots)
+	before := list.Booted(now)
 	n.epoch = max(n.epoch, list.Epoch())
 	n.acks = decide.Acks{}
 	n.waiters, n.conns, n.up2, n.flushing, n.later = nil, nil, nil, false, nil
+	n.asking, n.giving, n.heard = false, nil, nil
 	n.say("starts as %s of epoch %d with %d to %d, list %v", n.role, n.epoch, n.tape.Base, n.tape.End(), n.list())
 	n.w.Tally.Add("starts", 1)
+	n.robbed = !n.w.syncFlush && before != "" && before != now
 	n.begin()
+}
+
+// wholeRecords cuts half a record off the end: a slave may have no more of it.
+func (n *node) wholeRecords() {
+	whole := n.tape.Base
+	_ = sim.Records(n.tape.B, func(r sim.Record) { whole = n.tape.Base + int64(r.End) })
+	if whole < n.tape.End() {
+		n.tape.Truncate(whole)
+		n.image = n.image[:whole]
+	}
 }
 
 // begin takes up the role.
 func (n *node) begin() {
 	switch n.role {
 	case master:
+		if n.robbed {
+			n.ask()
+			return
+		}
 		n.lead()
 	case slave:
 		n.connect()
@@ -135,13 +160,14 @@ func (n *node) begin() {
 
 // lead begins a mastership: it is in the list before the first message is taken.
 func (n *node) lead() {
+	n.wholeRecords()
 	life := n.w.Rand.Uint64() | 1
 	if err := n.list_.Lead(n.epoch, life, n.tape.End()); err != nil {
 		n.say("may not lead: %v", err)
 		n.role = fenced
 		return
 	}
-	n.life = life
+	n.life, n.robbed = life, false
 	n.acks = decide.Acks{}
 	n.acks.SetRules(n.w.rules)
 	n.w.lives[life] = &history{n, n.epoch, bytes.Clone(n.image)}
@@ -284,6 +310,7 @@ func (n *node) setRole(r role, e int64, m int) {
 	n.giveUp(n.waiters, unknown)
 	n.waiters, n.life = nil, 0
 	n.hangUp()
+	n.asking, n.giving = false, nil
 	n.role, n.epoch, n.masterID = r, max(n.epoch, e), m
 	n.begin()
 }
@@ -341,7 +368,10 @@ func (n *node) down(powerCut bool) {
 	if !n.w.syncFlush {
 		n.lost = bytes.Clone(n.image)
 	}
+	n.boots++
 	n.tape.PowerCut(n.w.Rand)
+	n.tape.Recover()
+	n.image = append(n.image[:n.tape.Base:n.tape.Base], n.tape.B...)
 	n.disk = n.disk.PowerCut(n.w.Rand, vfs.AnyCut(n.w.Rand))
 }
 
