@@ -15,7 +15,8 @@ import (
 
 // raftSet is a raft group of brokers in this process.
 type raftSet struct {
-	t     *testing.T
+	t     *testing.T // of the story that is told
+	dir   string     // outlives the stories
 	ns    string
 	c     *remoting.Client
 	peers string
@@ -37,10 +38,10 @@ func freeAddr(t *testing.T) string {
 
 func startRaft(t *testing.T, more ...conf.Prop) *raftSet {
 	t.Helper()
-	s := &raftSet{t: t, ns: startRealNameServer(t), c: newClient(t), b: make([]*Broker, 3), more: more}
+	s := &raftSet{t: t, dir: t.TempDir(), ns: startRealNameServer(t), c: newClient(t), b: make([]*Broker, 3), more: more}
 	for i := range s.b {
 		s.peers += fmt.Sprintf("n%d-%s;", i, freeAddr(t))
-		s.dirs = append(s.dirs, t.TempDir())
+		s.dirs = append(s.dirs, fmt.Sprint(s.dir, "/", i))
 	}
 	for i := range s.b {
 		s.start(i)
@@ -275,7 +276,7 @@ func membersChange(t *testing.T, s *raftSet) {
 	addr := freeAddr(t)
 	s.peers += "n3-" + addr
 	s.more = append(s.more, prop("raftJoin", "true"))
-	s.dirs = append(s.dirs, t.TempDir())
+	s.dirs = append(s.dirs, s.dir+"/3")
 	s.b = append(s.b, nil)
 	s.start(3)
 	joined := s.b[3]
