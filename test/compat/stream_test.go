@@ -75,6 +75,9 @@ func copyJavaMaster(t *testing.T, version string) {
 
 	// A Java SYNC_MASTER waits for our reports, so SEND_OK says that they are understood.
 	until(t, "following", func() bool { return s.Status().BytesRead > 0 || s.Status().State == ha.Following })
+	until(t, "a route for T", func() bool {
+		return len(peers.Of(peers.Run(t, peers.GoClient, "produce", "namesrv="+ns.Addr, "topic=T", "n=1", "prefix=first"), "sent")) == 1
+	})
 	sent := peers.Run(t, peers.GoClient, "produce", "namesrv="+ns.Addr, "topic=T", "n=200", "size=3000")
 	for _, e := range sent {
 		if e.Event == "error" || e.Event == "sent" && e.Status != "SEND_OK" {
