@@ -17,6 +17,9 @@ var seed = flag.Uint64("seed", 0, "of schedules; 0: chosen and printed")
 // levelLimit is how long replicas may take to be level once every fault is over; a fraction of a second is usual.
 const levelLimit = 30 * time.Second
 
+// serviceLimit is how long it may take until messages are taken again once every fault is over.
+const serviceLimit = 30 * time.Second
+
 // seeded is the seed of this run.
 func seeded(t *testing.T) uint64 {
 	t.Helper()
@@ -100,7 +103,7 @@ func TestAPairLosesNothing(t *testing.T) {
 	w := c.Run(Load{})
 	for _, e := range events {
 		must(t, c.Play([]Event{e}))
-		w.MoreAcks(20, time.Minute)
+		w.MoreAcks(20, serviceLimit)
 	}
 	mustFinish(t, w, levelLimit)
 }

@@ -18,7 +18,7 @@ func aRaftGroup(t *testing.T, l Layout) (*Cluster, *Workload) {
 	c := Start(t, l)
 	w := c.Run(Load{Pause: 5 * time.Millisecond})
 	must(t, c.AwaitMembers(c.Sets[0], bootTime))
-	w.MoreAcks(100, time.Minute)
+	w.MoreAcks(100, serviceLimit)
 	return c, w
 }
 
@@ -27,7 +27,7 @@ func strike(t *testing.T, c *Cluster, w *Workload, f Fault, rnd *rand.Rand, hold
 	t.Helper()
 	begun := time.Now()
 	must(t, c.Strike(f, rnd, hold))
-	w.MoreAcks(50, time.Minute)
+	w.MoreAcks(50, serviceLimit)
 	t.Logf("%v: longest time without service %v", f, w.Longest(c.Sets[0], begun).Round(time.Millisecond))
 }
 
@@ -72,12 +72,12 @@ func TestALaggardDoesNotLead(t *testing.T) {
 		laggard := Follower().pick(c, rnd)
 		back, err := Isolated(These(laggard...)).begin(c, rnd)
 		must(t, err)
-		w.MoreAcks(100, time.Minute)
+		w.MoreAcks(100, serviceLimit)
 		leader, err := c.AwaitLeader(c.Sets[0], time.Minute)
 		must(t, err)
 		leader.Kill()
 		must(t, back())
-		w.MoreAcks(100, time.Minute)
+		w.MoreAcks(100, serviceLimit)
 		must(t, leader.Start())
 		must(t, c.Settle())
 		must(t, c.AwaitMembers(c.Sets[0], time.Minute))
@@ -154,7 +154,7 @@ func TestARaftGroupLosesNothing(t *testing.T) {
 	c, w := aRaftGroup(t, Layout{DiskMB: 160, Props: map[string]string{"flushDiskType": "SYNC_FLUSH"}})
 	for _, e := range events {
 		must(t, c.Play([]Event{e}))
-		w.MoreAcks(20, time.Minute)
+		w.MoreAcks(20, serviceLimit)
 	}
 	mustFinish(t, w, levelLimit)
 }

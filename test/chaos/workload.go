@@ -7,7 +7,6 @@ package chaos
 import (
 	"context"
 	"fmt"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -153,18 +152,19 @@ func (v *Verdict) String() string {
 }
 
 // Finish ends the work, waits until all replicas are level, reads each from its first offset on, and judges. An error means that
-// no verdict can be given. Everybody must be alive and every fault be over.
+// no verdict can be given: a replica could not be read. Everybody must be alive and every fault be over.
 func (w *Workload) Finish(within time.Duration) (*Verdict, error) {
 	w.stop()
 	w.stopped.Wait()
 	begun := time.Now()
-	if err := w.level(within); err != nil {
-		return nil, err
-	}
+	err := w.level(within)
 	v := &Verdict{Level: time.Since(begun), Told: w.told(), Outages: w.outages}
+	if err != nil {
+		v.Broken = append(v.Broken, err.Error())
+	}
 	for _, s := range w.c.Sets {
 		if err := w.c.until(within, func() error { return w.groupReached(s.Members[0]) }); err != nil {
-			return v, err
+			v.Broken = append(v.Broken, err.Error())
 		}
 	}
 	w.readers()
@@ -205,7 +205,7 @@ func (w *Workload) judge(v *Verdict, replicas []*Member) {
 	w.group.mu.Lock()
 	defer w.group.mu.Unlock()
 	v.Again, v.AgainMost = w.group.again, w.group.most
-	v.Broken = append(slices.Clone(w.wrongs), w.group.forgot...)
+	v.Broken = append(append(v.Broken, w.wrongs...), w.group.forgot...)
 	if err := v.Err(); err != nil {
 		v.Broken = append(v.Broken, err.Error())
 	}

@@ -123,15 +123,15 @@ var mutants = []mutant{
 	}
 	top, sure, ok, below := epoch.Common(`, clusters("TestAPromotedSlaveAndItsOldMaster/^SYNC_MASTER")},
 
-	{"a leader acknowledges what it has written alone", "broker/store/gated.go",
-		"	if !g.awake.Load() {\n", `	s.tellStored(r.recs)
-	for i := range r.recs {
-		r.recs[i].done = nil
-	}
-	if f := s.o.Events.OnRound; f != nil {
-		f()
-	}
-	if !g.awake.Load() {
+	{"a leader acknowledges before its followers have answered", "broker/raftgroup/work.go",
+		"		if err := c.persist(rd.Entries); err != nil {\n			return err\n		}\n", `		if err := c.persist(rd.Entries); err != nil {
+			return err
+		}
+		for _, id := range c.group.Conf.Voters {
+			if c.leading && id != c.o.Self {
+				_ = c.rn.Step(pb.Message{Type: pb.MsgAppResp, From: id, To: c.o.Self, Term: c.leadTerm, Index: c.ix.last})
+			}
+		}
 `, clusters("TestAnIsolatedLeaderAcknowledgesNothing")},
 
 	{"members of a raft group do not flush", "broker/raftgroup/work.go",
