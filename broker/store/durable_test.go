@@ -4,6 +4,7 @@ package store
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -143,4 +144,35 @@ func TestAFlippedBitIsNamedAndNotServed(t *testing.T) {
 	if len(told) == 0 || !strings.HasPrefix(told[0], fmt.Sprint(at)) {
 		t.Errorf("told %q, want the damage at %d", told, at)
 	}
+}
+
+func TestASegmentThatAKilledProcessMadeKeepsItsName(t *testing.T) {
+	o := small("/store")
+	tune := DefaultTunables()
+	tune.SyncFlush = true
+	o.Tunables = &tune
+	mem := vfs.NewMem()
+	off := false
+	disk := &vfs.Fault{FS: mem}
+	disk.Before = func(op vfs.Op) error {
+		if op.Kind == "syncdir" && strings.HasSuffix(op.Name, "/commitlog") {
+			list, _ := mem.ReadDir(op.Name)
+			off = off || len(list) > 0
+		}
+		if off {
+			return errors.New("killed")
+		}
+		return nil
+	}
+	s := mustOpen(t, disk, o)
+	s.Append(msg("T", 0, "killed before its name was on the disk"))
+	killed := mem.Clone()
+	abandon(s)
+	s = mustOpen(t, killed, o)
+	mustAppend(t, s, msg("T", 0, "acknowledged"))
+	s = mustOpen(t, killed.CrashClone(nil, 0), o)
+	if got := bodies(t, s, "T", 0); len(got) == 0 || got[len(got)-1] != "acknowledged" {
+		t.Fatal("lost in the power cut:", got)
+	}
+	mustClose(t, s)
 }

@@ -99,6 +99,13 @@ func Open(fsys vfs.FS, o Options) (*Store, error) {
 			return nil, err
 		}
 	}
+	// Nor may the names of files it made: what is written to them later would be lost with the name.
+	for _, d := range []string{o.CommitLogDir, o.IndexDir} {
+		if err := fsys.SyncDir(d); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			s.lock.Close()
+			return nil, err
+		}
+	}
 	err = s.goOnReset()
 	if err == nil {
 		err = s.load()

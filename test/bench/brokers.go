@@ -33,7 +33,7 @@ var javaFlags = []string{
 	"--add-opens=java.base/java.nio=ALL-UNNAMED", "--add-opens=java.base/java.lang=ALL-UNNAMED", "--add-opens=java.base/java.util=ALL-UNNAMED",
 }
 
-// broker is one broker, or a master with its slave.
+// broker is one broker, a master with its slave, or a raft group whose leader is called the master.
 type broker struct {
 	b      *bench
 	peer   string // ours or a version
@@ -42,26 +42,39 @@ type broker struct {
 	port   int
 	props  map[string]string
 	pair   bool
+	raft   bool // three members
 	master *process
-	slave  *process
+	slaves []*process
+	leads  int // the port of the leader; 0: the first one
 }
+
+const members = 3
 
 // broker describes a broker of a group; nothing runs yet.
 func (b *bench) broker(peer, label, group string, pair bool, props map[string]string) *broker {
-	b.ports += 10
+	b.ports += 10 * members
 	return &broker{b: b, peer: peer, label: label, home: filepath.Join(b.s.Dir, group+"-"+label), port: b.ports, props: props, pair: pair}
 }
 
-func (k *broker) addr() string  { return "127.0.0.1:" + strconv.Itoa(k.port) }
+func (k *broker) addr() string  { return "127.0.0.1:" + strconv.Itoa(max(k.port, k.leads)) }
 func (k *broker) java() bool    { return k.peer != ours }
 func (k *broker) store() string { return filepath.Join(k.home, "master", "store") }
 
-// pids are those of the master and, of a pair, the slave.
+// all are the processes of the broker that run.
+func (k *broker) all() []*process {
+	if k.master == nil {
+		return nil
+	}
+	return append([]*process{k.master}, k.slaves...)
+}
+
+// together: its processes would miss each other if they were stopped for a while.
+func (k *broker) together() bool { return k.pair || k.raft }
+
+// pids are those of the master and of those that copy from it.
 func (k *broker) pids() (pids []int) {
-	for _, p := range []*process{k.master, k.slave} {
-		if p != nil {
-			pids = append(pids, p.pid())
-		}
+	for _, p := range k.all() {
+		pids = append(pids, p.pid())
 	}
 	return pids
 }
@@ -76,6 +89,9 @@ func (k *broker) fresh(ctx context.Context) error {
 
 // start starts the broker on what it has and waits until it takes messages.
 func (k *broker) start(ctx context.Context) (err error) {
+	if k.raft {
+		return k.startGroup(ctx)
+	}
 	if k.master, err = k.run("master", k.port, nil); err != nil {
 		return err
 	}
@@ -84,9 +100,11 @@ func (k *broker) start(ctx context.Context) (err error) {
 		if !strings.HasPrefix(k.peer, "5") { // 5.x hears it from the name server only
 			role["haMasterAddress"] = "127.0.0.1:" + strconv.Itoa(k.port+1)
 		}
-		if k.slave, err = k.run("slave", k.port+4, role); err != nil {
+		slave, err := k.run("slave", k.port+4, role)
+		if err != nil {
 			return err
 		}
+		k.slaves = []*process{slave}
 	}
 	if err := k.ready(ctx, 2*time.Minute); err != nil {
 		return err
@@ -95,6 +113,56 @@ func (k *broker) start(ctx context.Context) (err error) {
 		return k.joined(ctx)
 	}
 	return nil
+}
+
+// startGroup starts the members of a raft group and waits until one of them leads.
+func (k *broker) startGroup(ctx context.Context) error {
+	var peers []string
+	for i := range members {
+		peers = append(peers, fmt.Sprintf("n%d-127.0.0.1:%d", i, k.port+10*i+6))
+	}
+	k.master, k.slaves, k.leads = nil, nil, 0
+	for i := range members {
+		p, err := k.run(k.member(i), k.port+10*i, map[string]string{
+			"enableDLegerCommitLog": "true", "dLegerGroup": k.label, "dLegerPeers": strings.Join(peers, ";"), "dLegerSelfId": fmt.Sprint("n", i),
+		})
+		if err != nil {
+			return err
+		}
+		if i == 0 {
+			k.master = p
+		} else {
+			k.slaves = append(k.slaves, p)
+		}
+	}
+	for late := time.Now().Add(2 * time.Minute); time.Now().Before(late) && ctx.Err() == nil; time.Sleep(50 * time.Millisecond) {
+		for i := range members {
+			if k.leads = k.port + 10*i; k.isLeader(ctx) {
+				return k.ready(ctx, time.Minute)
+			}
+		}
+	}
+	return fmt.Errorf("%s: nobody leads: %s", k.label, k.master.tail())
+}
+
+// member is the folder of a member; the first one's is where a master's is.
+func (k *broker) member(i int) string {
+	if i == 0 {
+		return "master"
+	}
+	return fmt.Sprint("member", i)
+}
+
+// isLeader asks the member at addr. Of ours every member takes messages, and passes them on; of Java's the leader only.
+func (k *broker) isLeader(ctx context.Context) bool {
+	if k.java() {
+		return load.Once(ctx, k.addr(), "ping") == nil
+	}
+	rc := remoting.NewClient(remoting.ClientOptions{})
+	defer rc.Close()
+	_, body, err := remoting.Do(ctx, rc, k.addr(), protocol.GetReplicationState, &protocol.Empty{})
+	var state protocol.ReplicationState
+	return err == nil && protocol.Unmarshal(body, &state) == nil && state.Role == "leader"
 }
 
 // joined waits until an ASYNC_MASTER, of ours, says that its slave has everything. No acknowledgement of a message would.
@@ -180,15 +248,15 @@ func (k *broker) ready(ctx context.Context, within time.Duration) error {
 	}
 }
 
-// freeze stops the broker until thaw. A pair goes on: its members would miss each other.
+// freeze stops the broker until thaw. A pair and a group go on: its members would miss each other.
 func (k *broker) freeze() {
-	if !k.pair && k.master != nil {
+	if !k.together() && k.master != nil {
 		k.master.signal(syscall.SIGSTOP)
 	}
 }
 
 func (k *broker) thaw() {
-	if !k.pair && k.master != nil {
+	if !k.together() && k.master != nil {
 		k.master.signal(syscall.SIGCONT)
 		if k.java() {
 			time.Sleep(time.Second) // what its timers have missed, they do now
@@ -198,18 +266,16 @@ func (k *broker) thaw() {
 
 // end kills everything of the broker, as its store is removed, too.
 func (k *broker) end() {
-	for _, p := range []*process{k.slave, k.master} {
-		if p != nil {
-			p.kill()
-		}
+	for _, p := range slices.Backward(k.all()) {
+		p.kill()
 	}
-	k.master, k.slave = nil, nil
+	k.master, k.slaves, k.leads = nil, nil, 0
 	_ = os.RemoveAll(k.home)
 }
 
 // alive says whether all processes of the broker run.
 func (k *broker) alive() bool {
-	return k.master != nil && !k.master.ended() && (!k.pair || k.slave != nil && !k.slave.ended())
+	return k.master != nil && !slices.ContainsFunc(k.all(), (*process).ended)
 }
 
 // restarted brings a broker back that a workload has broken or that has written more than its share.
@@ -243,10 +309,14 @@ func (k *broker) trim(ctx context.Context) error {
 func (k *broker) configure(ctx context.Context, text string) error {
 	rc := remoting.NewClient(remoting.ClientOptions{})
 	defer rc.Close()
-	for _, port := range []int{k.port, k.port + 4} {
-		if port != k.port && k.slave == nil {
-			continue
-		}
+	ports := []int{k.port}
+	if k.pair {
+		ports = append(ports, k.port+4)
+	}
+	for i := 1; k.raft && i < members; i++ {
+		ports = append(ports, k.port+10*i)
+	}
+	for _, port := range ports {
 		if _, _, err := remoting.Do(ctx, rc, "127.0.0.1:"+strconv.Itoa(port), protocol.UpdateBrokerConfig, &protocol.Empty{}, []byte(text)); err != nil {
 			return fmt.Errorf("%s: %w", k.label, err)
 		}

@@ -70,7 +70,7 @@ func (t *table) intro(b *strings.Builder) {
 	}
 	fmt.Fprintf(b, "| ours | %s, revision %s |\n", s.Ours, s.Revision)
 	fmt.Fprintf(b, "| Java | Apache RocketMQ %s; %s; -Xms%s -Xmx%s, G1 and the other flags of runbroker.sh but AlwaysPreTouch; at least %.0f s at full load before the first figure |\n",
-		strings.Join(slices.DeleteFunc(slices.Clone(t.peers()), func(p string) bool { return p == ours || p == oursAsync }), " and "), s.Java, s.Heap, heapless(s.Heap), s.Warm)
+		strings.Join(slices.DeleteFunc(slices.Clone(t.peers()), func(p string) bool { return strings.HasPrefix(p, ours) }), " and "), s.Java, s.Heap, heapless(s.Heap), s.Warm)
 	fmt.Fprintf(b, "| runs | %d rounds of %.0f s, brokers in turns, over the %s |\n", s.Rounds, s.Seconds, s.Network)
 	var commands []string
 	for _, one := range t.setups {
@@ -107,7 +107,7 @@ func rank(peer string) string {
 	switch peer {
 	case ours:
 		return "0"
-	case oursAsync:
+	case oursAsync, oursPair:
 		return "1"
 	}
 	return "2" + peer
@@ -137,7 +137,7 @@ func (t *table) goals(b *strings.Builder, notes map[string]string) {
 			against = []string{g.own}
 		}
 		for _, peer := range against {
-			if peer == ours || peer == oursAsync && g.kind != toOwn {
+			if peer == ours || strings.HasPrefix(peer, ours) && g.kind != toOwn {
 				continue
 			}
 			m, ok := t.judge(&g, peer)
@@ -179,7 +179,7 @@ func (t *table) theirs(g *goal, peer string, m measured) string {
 	}
 	var parts []string
 	for _, p := range t.peers() {
-		if s := t.of(g.workload, p, g.value); p != ours && p != oursAsync && len(s) > 0 {
+		if s := t.of(g.workload, p, g.value); !strings.HasPrefix(p, ours) && len(s) > 0 {
 			parts = append(parts, p+" "+show(g.value, middle(values(s))))
 		}
 	}

@@ -93,7 +93,7 @@ func (b *bench) matches(g *group) (sets [][]string) {
 			}
 		}
 	}
-	if !g.pair || len(peers) < 3 {
+	if !g.pair && !g.raft || len(peers) < 3 {
 		if len(peers) > 0 {
 			sets = append(sets, peers)
 		}
@@ -126,7 +126,12 @@ func (b *bench) group(ctx context.Context, g *group, peers []string) error {
 		}
 	}()
 	for _, p := range peers {
-		ks = append(ks, b.broker(p, p, g.name, g.pair, g.props))
+		k := b.broker(p, p, g.name, g.pair, g.props)
+		k.raft = g.raft
+		ks = append(ks, k)
+		if p == ours && g.raft {
+			ks = append(ks, b.broker(p, oursPair, g.name, true, map[string]string{"brokerRole": "SYNC_MASTER"}))
+		}
 		if p == ours && slices.ContainsFunc(g.workloads, func(w *workload) bool { return w.async && b.s.wants(w.name, p) }) {
 			ks = append(ks, b.broker(p, oursAsync, g.name, true, map[string]string{"brokerRole": "ASYNC_MASTER"}))
 		}

@@ -13,11 +13,15 @@ import (
 // oursAsync is our pair with ASYNC_MASTER, which SYNC_MASTER is compared with.
 const oursAsync = "ours-async"
 
+// oursPair is our SYNC_MASTER pair beside our raft group.
+const oursPair = "ours-pair"
+
 // group is a set of workloads that the same running brokers serve.
 type group struct {
 	name      string
 	props     map[string]string
 	pair      bool
+	raft      bool // three members, and a SYNC_MASTER pair of ours beside them
 	bare      bool // each run starts its own broker
 	workloads []*workload
 }
@@ -71,6 +75,11 @@ func groups() []*group {
 			both(send("ha-64x16", "produce, SYNC_MASTER with one slave, 64 x 16", shape{conns: 64, under: 16})),
 			both(send("ha-8x32", "produce, SYNC_MASTER with one slave, 8 x 32", shape{conns: 8, under: 32})),
 			send("ha-1x1", "produce, SYNC_MASTER with one slave, 1 x 1", shape{conns: 1, under: 1}),
+		}},
+		{name: "raft", raft: true, workloads: []*workload{
+			send("raft-64x16", "produce, a raft group of three, 64 x 16", shape{conns: 64, under: 16}),
+			send("raft-8x32", "produce, a raft group of three, 8 x 32", shape{conns: 8, under: 32}),
+			send("raft-1x1", "produce, a raft group of three, 1 x 1", shape{conns: 1, under: 1}),
 		}},
 		{name: "life", bare: true, workloads: []*workload{
 			{name: "start", title: "start on an empty store to the first acknowledged message", rounds: 5, alone: true, run: firstMessage},
