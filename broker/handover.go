@@ -21,8 +21,10 @@ const (
 	// mostLag is how far behind a member may be that the leadership is handed to: sends wait until it is level.
 	mostLag = 16 << 20
 	// preferEvery is how often a leader looks whether a preferred member could lead, preferAfter how often in a row it must.
+	// Clients look for routes every 30 s: who has just been relieved of the leadership, to be restarted, does not get it back
+	// before they have all gone over to the new leader.
 	preferEvery = time.Second
-	preferAfter = 3
+	preferAfter = 45
 )
 
 const whyHandsOver = "this broker hands over the leadership of its raft group"
@@ -168,7 +170,7 @@ func (b *Broker) bestFollower() (best uint64) {
 	return best
 }
 
-// prefer hands the leadership to the first member of preferredLeaderId that has been level for some seconds.
+// prefer hands the leadership to the first member of preferredLeaderId that could lead for so long.
 func (b *Broker) prefer(ctx context.Context) {
 	want := b.o.Config.Load().PreferredLeaders()
 	if len(want) == 0 {
