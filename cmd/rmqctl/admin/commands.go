@@ -21,6 +21,7 @@ var Commands = []Command{
 	{"updateBrokerConfig", "broker", "Update broker's config.", func() Runner { return &updateBrokerConfig{} }},
 	{"cleanExpiredCQ", "broker", "Clean expired ConsumeQueue on broker.", func() Runner { return &clean{call: protocol.CleanExpiredConsumeQueue} }},
 	{"deleteExpiredCommitLog", "broker", "Delete expired CommitLog files.", func() Runner { return &clean{call: protocol.DeleteExpiredCommitLog} }},
+	{"haStatus", "ha", "Fetch ha runtime status data.", func() Runner { return &haStatus{} }},
 	{"wipeWritePerm", "namesrv", "Wipe write perm of broker in all name server you defined in the -n param.", func() Runner { return &wipeWritePerm{} }},
 	{"addWritePerm", "namesrv", "Add write perm of broker in all name server you defined in the -n param.", func() Runner { return &addWritePerm{} }},
 	{"getNamesrvConfig", "namesrv", "Get configs of name server.", func() Runner { return &getNamesrvConfig{} }},
