@@ -57,7 +57,7 @@ func (s *site) applications(prefix string, makes []application) []*app {
 		a := &app{kind: m.kind, topic: topic, word: fmt.Sprint("app", i)}
 		s.topic(topic)
 		s.routed(topic) // a consumer that starts with half a route looks for the other half after 20 s
-		a.consumer = &feed{client: s.peer(m.version, "consume-told", "topic="+topic, "group=g_"+topic, m.poll, "heartbeat=2000", "work=4")}
+		a.consumer = &feed{client: s.peer(m.version, "consume-told", "topic="+topic, "group=g_"+topic, m.poll, "heartbeat=2000", "work=10")}
 		a.producer = &feed{client: s.peer(m.version, "produce-told", "topic="+topic, "group=p_"+topic, m.poll, sendTimeout)}
 		all = append(all, a)
 	}

@@ -16,36 +16,28 @@ import (
 
 func TestDisasters(t *testing.T) {
 	bed.Require(t)
-	peers.Need(t, peers.GoClient, peers.Clients49)
+	peers.Need(t, peers.GoClient, peers.Clients49, peers.All53)
 	t.Parallel()
 	var all sync.WaitGroup // mostly they wait: for a clock of a client's or a server's
 	for _, d := range []struct {
-		name  string
-		nodes int
-		run   func(*testing.T, *bed.Bed)
-	}{
-		{"master and slave, standby", 4, deployed("d8", standby)},
-		{"master and slave, crossed", 4, deployed("d9", crossed)},
-		{"raft groups", 6, raftGroups},
-	} {
+		layout string
+		nodes  int
+		run    func(*testing.T, *lab)
+	}{{"d8", 4, standby}, {"d9", 4, crossed}, {"d10", 3, oneGroup}, {"d11", 6, twoGroups}} {
 		all.Go(func() {
-			t.Run(d.name, func(t *testing.T) { d.run(t, bed.New(t, bed.Options{Nodes: d.nodes})) })
+			t.Run(strings.ToUpper(d.layout), func(t *testing.T) {
+				b := bed.New(t, bed.Options{Nodes: d.nodes})
+				s := layout(t, b, d.layout, rootByKey(b))
+				t.Log(s.deploy())
+				d.run(t, &lab{site: s, layout: d.layout, record: checker.New()})
+				if t.Failed() {
+					consoles(t, b)
+				}
+			})
 		})
 	}
 	all.Wait()
 	figures.show(t)
-}
-
-// deployed makes a lab of one layout.
-func deployed(example string, run func(*testing.T, *lab)) func(*testing.T, *bed.Bed) {
-	return func(t *testing.T, b *bed.Bed) {
-		s := layout(t, b, example, rootByKey(b))
-		t.Log(s.deploy())
-		run(t, &lab{site: s, layout: example, record: checker.New()})
-		if t.Failed() {
-			consoles(t, b)
-		}
-	}
 }
 
 // start starts the applications and RocketMQ's console.

@@ -26,6 +26,7 @@ type lab struct {
 
 type experiment struct {
 	*lab
+	apps     []*app
 	id, what string
 	batches  []*batch
 	struck   time.Time // when the last fault came
@@ -41,7 +42,7 @@ func (l *lab) experiment(t *testing.T, id, what string, run func(*experiment)) {
 	t.Run(id+" "+what, func(t *testing.T) {
 		l.site.t = t
 		start := time.Now()
-		x := &experiment{lab: l, id: id, what: what}
+		x := &experiment{lab: l, apps: l.apps, id: id, what: what}
 		run(x)
 		x.judge()
 		t.Logf("%s took %.1f s", id, time.Since(start).Seconds())
