@@ -39,6 +39,7 @@ type acceptor struct {
 	ln     net.Listener
 	hello  func() hello
 	known  func(id uint64) bool
+	visit  func(id uint64, addr string) // a member has come
 	in     inbox
 	wake   func()
 	clock  clock.Clock
@@ -125,6 +126,7 @@ func (a *acceptor) serve(conn net.Conn) {
 		return
 	}
 	_ = conn.SetDeadline(time.Time{})
+	a.visit(h.from, h.addr)
 	a.newest(h.from, conn)
 	err = a.receive(conn, r, h.from)
 	a.log.Debug("a member's connection has ended", "member", PeerName(h.from), "err", err)

@@ -126,7 +126,7 @@ func (m *testMember) work() {
 		done++
 	}
 	m.mine = m.mine[done:]
-	if !m.log.Leading() {
+	if !m.core.leading {
 		m.mine = nil
 	}
 }

@@ -37,8 +37,12 @@ type Core struct {
 	group groupState
 	run   runState
 
-	leading  bool   // Log.Lead was called
+	leading  bool   // this member leads, and what it proposes is in its log already
 	leadTerm uint64 // in this term
+	taking   bool   // the store takes appends: Log.Lead was called
+	handing  uint64 // the member that the leadership is being handed to
+	handed   bool   // the library has been told
+	handFor  int    // ticks
 	waiting  []round
 	taken    int64  // end of the last round that was proposed or waits for it
 	applied  uint64 // committed, and the log and the members know
@@ -155,6 +159,9 @@ func (c *Core) Tick() (err error) {
 	c.silent++
 	if c.state() == raft.StateLeader {
 		c.silent = 0
+		if err := c.proveDisk(); err != nil {
+			return c.fail(err)
+		}
 		c.watchPeers() // first: the library's tick forgets who was active
 		c.rn.Tick()
 	} else {
@@ -406,7 +413,8 @@ func (c *Core) propose() {
 	}
 }
 
-// Transfer hands the leadership to another voter, as soon as its log is level.
+// Transfer hands the leadership to another voter. First the store takes no more appends and what was written is committed:
+// nobody is told that his message may or may not be stored. If it fails, this member leads on.
 func (c *Core) Transfer(to uint64) (err error) {
 	if c.broken != nil {
 		return c.broken
@@ -418,14 +426,18 @@ func (c *Core) Transfer(to uint64) (err error) {
 	if !slices.Contains(c.group.Conf.Voters, to) {
 		return fmt.Errorf("raft: %s is no voter", PeerName(to))
 	}
-	c.propose()
-	c.rn.TransferLeader(to)
-	return nil
+	if to == c.o.Self || c.handing != 0 && c.handing == to {
+		return nil
+	}
+	if c.handing != 0 {
+		return ErrBusy
+	}
+	return c.hand(to)
 }
 
 // HasWork tells whether Work has something to do.
 func (c *Core) HasWork() bool {
-	return c.broken == nil && (len(c.replies) > 0 || c.rn.HasReady() || c.mustFollow() ||
+	return c.broken == nil && (len(c.replies) > 0 || c.rn.HasReady() || c.mustFollow() || c.leading && c.handing == 0 && !c.taking ||
 		c.leading && len(c.waiting) > 0 && c.rn.BasicStatus().LeadTransferee == 0)
 }
 
@@ -466,7 +478,7 @@ func (c *Core) guard(err *error) {
 // unlead stops the store taking appends when nothing else can be done any more.
 func (c *Core) unlead() {
 	if c.leading {
-		c.leading = false
+		c.leading, c.taking, c.handing = false, false, 0
 		c.waiting = nil
 		_, _ = c.log.Follow()
 	}

@@ -117,7 +117,16 @@ func (n *Node) connect() {
 	peers := n.core.Peers()
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if n.core.Formed() {
+		n.guests = nil
+	}
+	for id, addr := range n.guests { // its leader may be one that our configuration does not name any more
+		if !slices.ContainsFunc(peers, func(p Peer) bool { return p.ID == id }) {
+			peers = append(peers, Peer{ID: id, Addr: addr})
+		}
+	}
 	n.known = map[uint64]bool{n.o.Self: true}
+	n.waits = !n.core.Formed()
 	for _, p := range append(slices.Clone(peers), n.o.Peers...) {
 		n.known[p.ID] = true
 	}
@@ -135,6 +144,34 @@ func (n *Node) connect() {
 		}
 	}
 	n.announceLocked()
+}
+
+// visit notes who has come to a member that waits to be taken in, and is to be answered.
+func (n *Node) visit(id uint64, addr string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.waits && addr != "" && n.guests[id] != addr {
+		if n.guests == nil {
+			n.guests = map[uint64]string{}
+		}
+		n.guests[id] = addr
+		n.calls = append(n.calls, func(c *Core) {
+			if c != nil {
+				n.connect()
+			}
+		})
+		n.poke()
+	}
+}
+
+// own is where the configuration says that this member is.
+func (o *Options) own() string {
+	for _, p := range o.Peers {
+		if p.ID == o.Self {
+			return p.Addr
+		}
+	}
+	return ""
 }
 
 func (n *Node) happened(e peerEvent) {

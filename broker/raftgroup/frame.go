@@ -1,8 +1,9 @@
 // What goes over a connection. The one who dials sends a hello and then messages; the other answers the hello, and then now
 // and then a byte, after an empty frame at once, so that both notice when the other host has gone silent.
 //
-//	hello    | "rmqraft1" | version u16 | verdict u8 | stage u8 | from u64 | to u64 | life u64 | n u16 | n bytes: group |
-//	         | crc32c u32 of all before |                  the answer has the same form; its verdict is ok or why not
+//	hello    | "rmqraft1" | version u16 | verdict u8 | stage u8 | from u64 | to u64 | life u64 | n u16 |
+//	         | n bytes: group, newline, where the sender can be reached | crc32c u32 of all before |
+//	         the answer has the same form; its verdict is ok or why not
 //	message  | length u32 of what follows | crc32c u32 of what follows after it | head length u32 |
 //	         | head: raftpb.Message, its entries without data | length u32 of each entry's data | the data, one by one |
 //	empty    | 0 u32 |
@@ -17,6 +18,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"strings"
 
 	pb "go.etcd.io/raft/v3/raftpb"
 )
@@ -69,6 +71,7 @@ type hello struct {
 	from, to uint64
 	life     uint64 // a number of this process
 	group    string
+	addr     string // where others dial it
 }
 
 func (h *hello) append(b []byte) []byte {
@@ -79,8 +82,10 @@ func (h *hello) append(b []byte) []byte {
 	b = binary.BigEndian.AppendUint64(b, h.from)
 	b = binary.BigEndian.AppendUint64(b, h.to)
 	b = binary.BigEndian.AppendUint64(b, h.life)
-	b = binary.BigEndian.AppendUint16(b, uint16(len(h.group)))
+	b = binary.BigEndian.AppendUint16(b, uint16(len(h.group)+1+len(h.addr)))
 	b = append(b, h.group...)
+	b = append(b, '\n')
+	b = append(b, h.addr...)
 	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b[start:], castagnoli))
 }
 
@@ -106,7 +111,7 @@ func readHello(r io.Reader) (hello, error) {
 	if _, err := io.ReadFull(r, b[helloFixed:]); err != nil {
 		return h, err
 	}
-	h.group = string(b[helloFixed : helloFixed+n])
+	h.group, h.addr, _ = strings.Cut(string(b[helloFixed:helloFixed+n]), "\n")
 	if binary.BigEndian.Uint32(b[helloFixed+n:]) != crc32.Checksum(b[:helloFixed+n], castagnoli) {
 		return h, errFrame
 	}

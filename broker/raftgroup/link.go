@@ -155,7 +155,9 @@ type refusal struct{ why verdict }
 func (r *refusal) Error() string { return "refused: " + r.why.String() }
 
 func (l *link) session() error {
-	conn, err := l.dial(l.ctx, l.peer.Addr)
+	ctx, cancel := context.WithTimeout(l.ctx, dialTimeout)
+	conn, err := l.dial(ctx, l.peer.Addr)
+	cancel()
 	if err != nil {
 		return err
 	}

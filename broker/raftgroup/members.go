@@ -18,7 +18,7 @@ func (c *Core) ChangeMember(add bool, p Peer) (err error) {
 		return c.broken
 	}
 	defer c.guard(&err)
-	if !c.leading {
+	if !c.taking {
 		return ErrNotLeader
 	}
 	conf := c.group.Conf
@@ -209,7 +209,8 @@ func (c *Core) watchPeers() {
 	for _, id := range failed {
 		c.rn.ReportSnapshot(id, raft.SnapshotFailure)
 	}
-	if !c.leading || now.LeadTransferee != 0 {
+	c.watchHanding()
+	if !c.taking || now.LeadTransferee != 0 {
 		return
 	}
 	if len(promote) > 0 {
@@ -222,8 +223,7 @@ func (c *Core) watchPeers() {
 	if c.levelFor >= c.o.PreferTicks {
 		c.levelFor = -10 * c.o.PreferTicks // it may refuse; then it is not asked for a while
 		c.o.Logger.Info("handing over to the preferred leader", "group", c.o.Group, "to", PeerName(c.o.Preferred))
-		c.propose()
-		c.rn.TransferLeader(c.o.Preferred)
+		_ = c.hand(c.o.Preferred) // after an error, this Core is at its end
 	}
 }
 
@@ -246,7 +246,7 @@ func (c *Core) Status() Status {
 		return s
 	}
 	b := c.rn.BasicStatus()
-	s.Vote, s.Transfer = b.Vote, PeerName(b.LeadTransferee)
+	s.Vote, s.Transfer = b.Vote, PeerName(max(b.LeadTransferee, c.handing))
 	switch {
 	case b.RaftState == raft.StateLeader:
 		s.State = "leader"

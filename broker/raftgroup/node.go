@@ -61,10 +61,13 @@ type Node struct {
 	status  Status        // as of the last tick
 	links   map[uint64]*link
 	known   map[uint64]bool
+	guests  map[uint64]string // while it waits: members that have come, and where they can be reached
+	waits   bool              // this member is in no group yet: whoever is may tell it
 	closing bool
 	hung    bool // the driver waits for the disk, and the role was taken back
 
 	stage   atomic.Int32
+	leads   atomic.Bool  // what was told last
 	busy    atomic.Int64 // by mono: since when the driver works; 0 = it waits
 	started bool
 
@@ -109,7 +112,7 @@ func New(o Options) (*Node, error) {
 	n.o.CoreOptions.Both = both
 	n.o.CoreOptions.Bootstrap = false
 	n.ctx, n.stop = context.WithCancel(context.Background())
-	n.in = &acceptor{self: o.Self, group: o.Group, ln: o.Listener, hello: n.hello, known: n.isKnown, wake: n.poke, clock: o.Clock, log: n.log}
+	n.in = &acceptor{self: o.Self, group: o.Group, ln: o.Listener, hello: n.hello, known: n.isKnown, visit: n.visit, wake: n.poke, clock: o.Clock, log: n.log}
 	core, err := Open(n.o.CoreOptions)
 	if err != nil {
 		return nil, err
@@ -128,7 +131,9 @@ type nodeLog struct {
 func (l *nodeLog) Follow() (int64, error) {
 	end, err := l.Log.Follow()
 	l.n.mu.Lock()
-	l.n.rounds = nil
+	if l.n.core.handing == 0 { // who hands over proposes what was written; this is the driver
+		l.n.rounds = nil
+	}
 	l.n.mu.Unlock()
 	return end, err
 }
@@ -171,11 +176,11 @@ func (n *Node) poke() {
 func (n *Node) isKnown(id uint64) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.known[id]
+	return n.waits || n.known[id]
 }
 
 func (n *Node) hello() hello {
-	return hello{from: n.o.Self, group: n.o.Group, life: n.life, stage: stage(n.stage.Load())}
+	return hello{from: n.o.Self, group: n.o.Group, addr: n.o.own(), life: n.life, stage: stage(n.stage.Load())}
 }
 
 // drive is the driver.
@@ -219,9 +224,10 @@ func (n *Node) turn(ticked bool) {
 	}
 	clear(n.msgs)
 	n.after()
-	if ticked {
+	if ticked && n.core != nil {
+		s := n.look()
 		n.mu.Lock()
-		n.status = n.look()
+		n.status = s
 		n.mu.Unlock()
 	}
 }
@@ -272,6 +278,7 @@ func (n *Node) check(err error) {
 	st.Err, st.State, st.Role.Leader = err.Error(), "halted", false
 	n.mu.Lock()
 	n.status = st
+	n.rounds = nil
 	n.mu.Unlock()
 	_ = n.core.Close() // there is nothing left to be saved
 	n.core = nil
@@ -313,6 +320,7 @@ func (n *Node) after() {
 		n.log.Info("role", "leader", role.Leader, "of", role.LeaderID, "term", role.Term)
 	}
 	n.told = role
+	n.leads.Store(role.Leader)
 	n.tell(role)
 }
 
@@ -379,7 +387,7 @@ func (n *Node) watch() {
 			continue
 		}
 		n.mu.Lock()
-		leads := !n.hung && n.status.Role.Leader
+		leads := !n.hung && n.leads.Load()
 		role := Role{Term: n.status.Term}
 		if leads {
 			n.hung = true
@@ -434,7 +442,7 @@ func (n *Node) health() {
 		to := n.core.levelest()
 		n.log.Error("this leader cannot write and hands over", "to", PeerName(to), "err", err)
 		if to != 0 {
-			_ = n.core.Transfer(to) // tried again if it fails
+			n.core.transferNow(to) // tried again if it fails
 		}
 	}
 }

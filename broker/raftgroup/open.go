@@ -85,6 +85,11 @@ func (c *Core) keepRun() error {
 	if c.group.Base.Index == 0 || c.run.Durable == c.durable() {
 		return nil
 	}
+	if c.durable() {
+		if err := c.syncAll(); err != nil {
+			return err
+		}
+	}
 	return c.beginRun()
 }
 
@@ -128,6 +133,9 @@ func (c *Core) reconcile() error {
 			return fmt.Errorf("cut the log to %d, where the last entry ends: %w", end, err)
 		}
 	}
+	if err := c.syncAll(); err != nil { // a killed run may have written what we shall be held to have acknowledged
+		return err
+	}
 	c.applied = max(min(known, c.ix.last), c.ix.base.Index)
 	if err := c.takeVisible(); err != nil {
 		return err
@@ -137,6 +145,13 @@ func (c *Core) reconcile() error {
 		return err
 	}
 	return c.show()
+}
+
+func (c *Core) syncAll() error {
+	if err := c.log.Sync(c.ix.end()); err != nil {
+		return fmt.Errorf("sync the log: %w", err)
+	}
+	return c.ix.sync()
 }
 
 // cutIndex drops records of bytes that the log does not have.

@@ -26,6 +26,9 @@ func (c *Core) Work(send func(pb.Message)) (err error) {
 		c.propose()
 		c.sendReplies(send)
 		if !c.rn.HasReady() {
+			if c.handNow() {
+				continue
+			}
 			break
 		}
 		c.st.bare = true // Ready reads committed entries, of which only the kind and the place are looked at
@@ -315,7 +318,7 @@ func (c *Core) mustFollow() bool {
 // follow ends the appends. Rounds that never became entries are cut off; their producers are refused. Those that are entries
 // and not in the index yet are cut off too, and come back with the library's next wish, if it still wants them.
 func (c *Core) follow() error {
-	c.leading = false
+	c.leading, c.taking, c.handing = false, false, 0
 	c.waiting = nil
 	end, err := c.log.Follow()
 	if err != nil {
@@ -329,13 +332,14 @@ func (c *Core) follow() error {
 	return nil
 }
 
-// lead lets the store take appends, as soon as an entry of this term is committed: then so is everything before it.
+// lead lets the store take appends, as soon as an entry of this term is committed: then so is everything before it. Also
+// when handing over has failed.
 func (c *Core) lead() error {
-	if c.leading {
+	if c.taking || c.handing != 0 {
 		return nil
 	}
 	s := c.rn.BasicStatus()
-	if s.RaftState != raft.StateLeader || c.applied != c.ix.last {
+	if s.RaftState != raft.StateLeader || c.applied != c.ix.last || c.log.End() != c.ix.end() {
 		return nil
 	}
 	if t, err := c.st.Term(c.applied); err != nil || t != s.Term {
@@ -347,7 +351,7 @@ func (c *Core) lead() error {
 	if err := c.log.Lead(); err != nil {
 		return fmt.Errorf("let the store take appends: %w", err)
 	}
-	c.leading, c.leadTerm, c.taken = true, s.Term, c.ix.end()
+	c.leading, c.taking, c.leadTerm, c.taken = true, true, s.Term, c.ix.end()
 	c.o.Logger.Info("leader", "group", c.o.Group, "term", s.Term, "offset", c.taken)
 	return nil
 }
