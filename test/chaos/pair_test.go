@@ -14,11 +14,8 @@ import (
 
 var seed = flag.Uint64("seed", 0, "of schedules; 0: chosen and printed")
 
-// levelLimit is how long replicas may take to be level once every fault is over; a fraction of a second is usual.
-const levelLimit = 30 * time.Second
-
-// serviceLimit is how long it may take until messages are taken again once every fault is over.
-const serviceLimit = 30 * time.Second
+// patient is how long it may take, once every fault is over, until messages are taken again and replicas are level.
+var patient = flag.Duration("patience", 30*time.Second, "until messages are taken again and replicas are level; a fraction of a second is usual")
 
 // seeded is the seed of this run.
 func seeded(t *testing.T) uint64 {
@@ -103,7 +100,7 @@ func TestAPairLosesNothing(t *testing.T) {
 	w := c.Run(Load{})
 	for _, e := range events {
 		must(t, c.Play([]Event{e}))
-		w.MoreAcks(20, serviceLimit)
+		w.MoreAcks(20, *patient)
 	}
-	mustFinish(t, w, levelLimit)
+	mustFinish(t, w, *patient)
 }

@@ -82,7 +82,7 @@ func promoted(t *testing.T, sync bool) {
 	must(t, c.Settle())
 	must(t, old.becomes(protocol.RoleSlave, time.Minute))
 	w.MoreAcks(200, time.Minute)
-	v := mustFinish(t, w, 15*time.Second)
+	v := mustFinish(t, w, *patient)
 	t.Logf("writable %v after the kill; %d acknowledged messages lost within the window", out.Round(time.Millisecond), v.Tail)
 	if s, err := slave.state(); err != nil || s.Role != protocol.RoleMaster {
 		t.Errorf("%+v %v", s, err)

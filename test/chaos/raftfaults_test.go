@@ -18,7 +18,7 @@ func aRaftGroup(t *testing.T, l Layout) (*Cluster, *Workload) {
 	c := Start(t, l)
 	w := c.Run(Load{Pause: 5 * time.Millisecond})
 	must(t, c.AwaitMembers(c.Sets[0], bootTime))
-	w.MoreAcks(100, serviceLimit)
+	w.MoreAcks(100, *patient)
 	return c, w
 }
 
@@ -27,7 +27,7 @@ func strike(t *testing.T, c *Cluster, w *Workload, f Fault, rnd *rand.Rand, hold
 	t.Helper()
 	begun := time.Now()
 	must(t, c.Strike(f, rnd, hold))
-	w.MoreAcks(50, serviceLimit)
+	w.MoreAcks(50, *patient)
 	t.Logf("%v: longest time without service %v", f, w.Longest(c.Sets[0], begun).Round(time.Millisecond))
 }
 
@@ -39,7 +39,7 @@ func TestPartitionsOfARaftGroup(t *testing.T) {
 	for _, f := range []Fault{Isolated(Leader()), OneWay(Leader(), true), OneWay(Leader(), false), Bridge(), Halves(), Silent(Leader()), Isolated(Follower())} {
 		strike(t, c, w, f, rnd, 3*time.Second)
 	}
-	mustFinish(t, w, levelLimit)
+	mustFinish(t, w, *patient)
 }
 
 // TestALeaderThatWakesUp was stopped for so long that another leads; what it then answers must not count.
@@ -50,7 +50,7 @@ func TestALeaderThatWakesUp(t *testing.T) {
 	for range 3 {
 		strike(t, c, w, Pause(Leader()), rnd, 3*time.Second)
 	}
-	mustFinish(t, w, levelLimit)
+	mustFinish(t, w, *patient)
 }
 
 // TestAnIsolatedLeaderAcknowledgesNothing: its clients still reach it, its followers do not. Whoever answers before the
@@ -60,7 +60,7 @@ func TestAnIsolatedLeaderAcknowledgesNothing(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(seeded(t), 6))
 	c, w := aRaftGroup(t, Layout{})
 	strike(t, c, w, Isolated(Leader()), rnd, 5*time.Second)
-	mustFinish(t, w, levelLimit)
+	mustFinish(t, w, *patient)
 }
 
 // TestALaggardDoesNotLead: a follower comes back that lacks what was acknowledged, and the leader dies at that moment (#2178).
@@ -72,17 +72,17 @@ func TestALaggardDoesNotLead(t *testing.T) {
 		laggard := Follower().pick(c, rnd)
 		back, err := Isolated(These(laggard...)).begin(c, rnd)
 		must(t, err)
-		w.MoreAcks(100, serviceLimit)
+		w.MoreAcks(100, *patient)
 		leader, err := c.AwaitLeader(c.Sets[0], time.Minute)
 		must(t, err)
 		leader.Kill()
 		must(t, back())
-		w.MoreAcks(100, serviceLimit)
+		w.MoreAcks(100, *patient)
 		must(t, leader.Start())
 		must(t, c.Settle())
 		must(t, c.AwaitMembers(c.Sets[0], time.Minute))
 	}
-	mustFinish(t, w, levelLimit)
+	mustFinish(t, w, *patient)
 }
 
 // TestAPowerCutOfAWholeRaftGroup: acknowledged is, with SYNC_FLUSH, what a majority has on its disks.
@@ -94,7 +94,7 @@ func TestAPowerCutOfAWholeRaftGroup(t *testing.T) {
 	for range 2 {
 		strike(t, c, w, PowerCut(All()), rnd, 100*time.Millisecond)
 	}
-	mustFinish(t, w, levelLimit)
+	mustFinish(t, w, *patient)
 }
 
 // TestDisksOfARaftGroup: a leader whose disk hangs or is full is replaced, or waits for room, and loses nothing.
@@ -106,7 +106,7 @@ func TestDisksOfARaftGroup(t *testing.T) {
 	for _, f := range []Fault{SlowDisk(Leader(), 100*time.Millisecond), SlowDisk(Leader(), 8*time.Second), SlowDisk(Follower(), 8*time.Second), FullDisk(Leader()), FullDisk(Follower())} {
 		strike(t, c, w, f, rnd, 5*time.Second)
 	}
-	mustFinish(t, w, levelLimit)
+	mustFinish(t, w, *patient)
 }
 
 // TestADataCentreOfARaftGroup: two members are in one, the third in the other.
@@ -117,7 +117,7 @@ func TestADataCentreOfARaftGroup(t *testing.T) {
 	for _, f := range []Fault{Kill(Zone("b")), Kill(Zone("a")), Unplugged(Zone("b")), Silent(Zone("a"))} {
 		strike(t, c, w, f, rnd, 2*time.Second)
 	}
-	mustFinish(t, w, levelLimit)
+	mustFinish(t, w, *patient)
 }
 
 // TestClocksOfARaftGroup: the wall clock of one member, then of all, is set.
@@ -128,7 +128,7 @@ func TestClocksOfARaftGroup(t *testing.T) {
 	for _, f := range []Fault{ClockJump(Leader(), time.Hour), ClockJump(Follower(), -time.Hour), Both(ClockJump(One(), 24*365*time.Hour), Kill(Leader()))} {
 		strike(t, c, w, f, rnd, 2*time.Second)
 	}
-	mustFinish(t, w, levelLimit)
+	mustFinish(t, w, *patient)
 }
 
 // raftMenu is what a raft group must get over.
@@ -154,7 +154,7 @@ func TestARaftGroupLosesNothing(t *testing.T) {
 	c, w := aRaftGroup(t, Layout{DiskMB: 160, Props: map[string]string{"flushDiskType": "SYNC_FLUSH"}})
 	for _, e := range events {
 		must(t, c.Play([]Event{e}))
-		w.MoreAcks(20, serviceLimit)
+		w.MoreAcks(20, *patient)
 	}
-	mustFinish(t, w, levelLimit)
+	mustFinish(t, w, *patient)
 }

@@ -160,7 +160,7 @@ func (w *Workload) Finish(within time.Duration) (*Verdict, error) {
 	err := w.level(within)
 	v := &Verdict{Level: time.Since(begun), Told: w.told(), Outages: w.outages}
 	if err != nil {
-		v.Broken = append(v.Broken, err.Error())
+		v.Broken, within = append(v.Broken, err.Error()), 0
 	}
 	for _, s := range w.c.Sets {
 		if err := w.c.until(within, func() error { return w.groupReached(s.Members[0]) }); err != nil {

@@ -17,7 +17,9 @@ var (
 func unit(pkg, run string) guard { return guard{pkg, run, nil, false} }
 
 // clusters is a test of test/chaos: real processes, real networks.
-func clusters(run string) guard { return guard{"./test/chaos", "^" + run + "$", nil, true} }
+func clusters(run string) guard {
+	return guard{"./test/chaos", "^" + run + "$", []string{"-patience=8s"}, true}
+}
 
 type mutant struct {
 	name     string // what a programmer did
