@@ -16,6 +16,7 @@ import (
 	"rmqctl/broker/raftgroup"
 	"rmqctl/broker/role"
 	"rmqctl/broker/store"
+	"rmqctl/internal/clock"
 	"rmqctl/internal/protocol"
 )
 
@@ -31,6 +32,7 @@ type raft struct {
 	self    config.Peer
 	now     raftgroup.Role // guarded by roleMu
 	led     string         // guarded by roleMu: who led last, other than this broker
+	pace    pace
 }
 
 func raftDir(cfg *config.Config) string { return filepath.Join(cfg.StorePathRootDir, "raft") }
@@ -223,6 +225,7 @@ func (b *Broker) raftState(cfg *config.Config, st *protocol.ReplicationState) {
 		}
 		if s.Leader {
 			out.LagBytes = max(0, s.End-m.Match)
+			out.BytesPerSecond, out.ETASeconds = b.raft.pace.of(m.Name, m.Match, out.LagBytes, clock.Mono(b.o.Clock))
 			out.InSync = m.ID == uint64(b.raft.self.Number) || m.Active && !m.Snapshot && out.LagBytes < cfg.HASlaveFallbehindMax
 		}
 		st.Members = append(st.Members, out)

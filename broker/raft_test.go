@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -122,6 +123,7 @@ func TestARaftGroup(t *testing.T) {
 		{"topics and groups outlive their leader", topicsOutliveTheirLeader},
 		{"leadership is transferred without a refused send", transferred},
 		{"consumer offsets follow the leadership", offsetsFollow},
+		{"tables are made again from the log", tablesFromTheLog},
 		{"a member is added and another removed", membersChange},
 	} {
 		t.Run(story.name, func(t *testing.T) {
@@ -270,6 +272,27 @@ func offsetsFollow(t *testing.T, s *raftSet) {
 	commit(t, s.c, s.b[next].Addr(), "T", "G", 1) // an operator sets it back
 	s.start(leader)
 	until(t, "the returned member follows that", func() bool { return committed(s.c, s.b[leader].Addr(), "T", "G") == 1 })
+}
+
+func tablesFromTheLog(t *testing.T, s *raftSet) {
+	for i := range s.b {
+		s.stop(i)
+		if err := os.RemoveAll(s.dirs[i] + "/store/config"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range s.b {
+		s.start(i)
+	}
+	b := s.b[s.leader()]
+	c, ok := b.topics.Get("made")
+	g, has := b.groups.Get("G7")
+	if _, still := b.topics.Get("deleted"); !ok || c.ReadQueueNums != 5 || !has || g.RetryMaxTimes != 3 || still {
+		t.Errorf("topic %+v, group %+v, the deleted one is there: %v", c, g, still)
+	}
+	if got := bodies(t, s.c, b.Addr(), "auto"); got != "x" {
+		t.Errorf("the topic that made itself has %q", got)
+	}
 }
 
 func membersChange(t *testing.T, s *raftSet) {
