@@ -437,7 +437,7 @@ func (c *Core) Transfer(to uint64) (err error) {
 
 // HasWork tells whether Work has something to do.
 func (c *Core) HasWork() bool {
-	return c.broken == nil && (len(c.replies) > 0 || c.rn.HasReady() || c.mustFollow() || c.leading && c.handing == 0 && !c.taking ||
+	return c.broken == nil && (len(c.replies) > 0 || c.rn.HasReady() || c.mustFollow() || c.mayLead() ||
 		c.leading && len(c.waiting) > 0 && c.rn.BasicStatus().LeadTransferee == 0)
 }
 

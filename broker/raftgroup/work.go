@@ -335,16 +335,10 @@ func (c *Core) follow() error {
 // lead lets the store take appends, as soon as an entry of this term is committed: then so is everything before it. Also
 // when handing over has failed.
 func (c *Core) lead() error {
-	if c.taking || c.handing != 0 {
+	if !c.mayLead() {
 		return nil
 	}
 	s := c.rn.BasicStatus()
-	if s.RaftState != raft.StateLeader || c.applied != c.ix.last || c.log.End() != c.ix.end() {
-		return nil
-	}
-	if t, err := c.st.Term(c.applied); err != nil || t != s.Term {
-		return err
-	}
 	if err := c.voteAgain(); err != nil {
 		return err
 	}
@@ -355,3 +349,15 @@ func (c *Core) lead() error {
 	c.o.Logger.Info("leader", "group", c.o.Group, "term", s.Term, "offset", c.taken)
 	return nil
 }
+
+func (c *Core) mayLead() bool {
+	if c.taking || c.handing != 0 || c.applied != c.ix.last || c.lagging() {
+		return false
+	}
+	s := c.rn.BasicStatus()
+	t, err := c.st.Term(c.applied)
+	return s.RaftState == raft.StateLeader && err == nil && t == s.Term
+}
+
+// lagging: the log has bytes that are not in the index yet, of rounds written before a handing over that failed.
+func (c *Core) lagging() bool { return c.log.End() != c.ix.end() }
