@@ -68,6 +68,7 @@ type Broker struct {
 	role         *role.Holder
 	roleMu       sync.Mutex // one change of role at a time; guards kept, stopTables, haListener
 	kept         kept
+	former       atomic.Int64              // of a promoted master: its id before
 	epochs       *epoch.File               // of a group without raft
 	raft         *raft                     // nil without one
 	master       atomic.Pointer[ha.Master] // nil on a slave

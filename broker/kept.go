@@ -14,7 +14,6 @@ import (
 	"net"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -29,8 +28,8 @@ const keptName = "rmqctl-role.json"
 
 // kept is what the file holds.
 type kept struct {
-	Role     string   `json:"role"` // "" until it is changed: then the properties count
-	ID       int64    `json:"brokerId"`
+	Role     string   `json:"role"`     // "" until it is changed: then the properties count
+	ID       int64    `json:"brokerId"` // of a slave; of a promoted master the one it had before
 	Epoch    int64    `json:"epoch"`
 	Sync     bool     `json:"syncMaster"` // it answers, when it is master, as a SYNC_MASTER does
 	Master   string   `json:"master"`     // of a slave
@@ -53,7 +52,17 @@ func (b *Broker) loadKept() error {
 	if err != nil {
 		return fmt.Errorf("the role that was kept: %s: %w", b.keptFile(), err)
 	}
+	b.noteFormer()
 	return nil
+}
+
+// noteFormer makes the id known that this broker had before it was promoted.
+func (b *Broker) noteFormer() {
+	former := int64(0)
+	if b.kept.Role == protocol.RoleMaster {
+		former = b.kept.ID
+	}
+	b.former.Store(former)
 }
 
 // keep writes down what stands after a restart.
@@ -66,6 +75,7 @@ func (b *Broker) keep(k kept) error {
 		return fmt.Errorf("keep the role: %w", err)
 	}
 	b.kept = k
+	b.noteFormer()
 	return nil
 }
 
@@ -73,12 +83,12 @@ func (b *Broker) keep(k kept) error {
 type seen struct {
 	addr, haAddr string
 	epoch        int64
-	id           int64  // the id we take as its slave, if somebody has said so
-	self         string // the id its properties file gives it
+	id           int64 // the id we take as its slave, if somebody has said so
+	former       int64 // the id it had before it was promoted, which is free now
 }
 
 func seenAs(addr string, st *protocol.ReplicationState) seen {
-	s := seen{addr: addr, epoch: st.Epoch, self: st.Self}
+	s := seen{addr: addr, epoch: st.Epoch, former: st.FormerID}
 	for _, m := range st.Members {
 		if m.ID == st.Self {
 			s.haAddr = m.Addr
@@ -87,12 +97,9 @@ func seenAs(addr string, st *protocol.ReplicationState) seen {
 	return s
 }
 
-// freeID is the id under which this broker follows: its own if it has one as a slave, else the one that the promoted broker
-// had, which is free now.
-func (s seen) freeID(cfg *config.Config) int64 {
-	theirs, _ := strconv.ParseInt(s.self, 10, 64)
-	return cmp.Or(s.id, cfg.BrokerID, theirs, 1)
-}
+// freeID is the id under which this broker follows: the one that the promoted broker had, which nobody has now, whatever was
+// exchanged before. Its own of the properties file may be somebody else's by now.
+func (s seen) freeID(cfg *config.Config) int64 { return cmp.Or(s.id, s.former, cfg.BrokerID, 1) }
 
 // overruled asks everybody of the group, as far as they are known and answer, for an epoch later than ours.
 func (b *Broker) overruled(ctx context.Context, cfg *config.Config, mine int64) (newest seen, found bool) {

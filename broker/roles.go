@@ -180,7 +180,7 @@ func (b *Broker) fence(q *protocol.ChangeBrokerRoleRequest, now *role.State) err
 	if err := b.refuseLocked(role.State{Kind: role.Fenced, Epoch: at, Why: whyFenced, Forward: true}); err != nil {
 		return err
 	}
-	return b.keep(kept{Role: protocol.RoleFenced, Epoch: at, Sync: now.Sync || b.kept.Sync, Members: b.kept.Members})
+	return b.keep(kept{Role: protocol.RoleFenced, ID: b.kept.ID, Epoch: at, Sync: now.Sync || b.kept.Sync, Members: b.kept.Members})
 }
 
 // promote makes a slave master, or a fenced master again.
@@ -197,12 +197,15 @@ func (b *Broker) promote(ctx context.Context, cfg *config.Config, q *protocol.Ch
 			return err
 		}
 	}
-	sync := q.Sync || b.kept.Sync
+	sync, former := q.Sync || b.kept.Sync, b.kept.ID
+	if now.Kind == role.Slave {
+		former = now.ID
+	}
 	if err := b.leadLocked(ctx, cfg, at, sync); err != nil {
 		b.followLocked(cfg, b.kept)
 		return err
 	}
-	return b.keep(kept{Role: protocol.RoleMaster, Epoch: b.role.Load().Epoch, Sync: sync, Members: b.kept.Members})
+	return b.keep(kept{Role: protocol.RoleMaster, ID: former, Epoch: b.role.Load().Epoch, Sync: sync, Members: b.kept.Members})
 }
 
 // mayPromote asks the master whether it has stopped taking messages and whether this slave has them all.
@@ -234,7 +237,7 @@ func (b *Broker) follower(ctx context.Context, cfg *config.Config, q *protocol.C
 	}
 	if newer.id == 0 && newer.addr != "" {
 		if st, err := b.askState(ctx, newer.addr); err == nil {
-			newer.self = st.Self
+			newer.former = st.FormerID
 		}
 	}
 	if newer.addr == b.Addr() {

@@ -388,3 +388,26 @@ func TestAConsumerIsSentToTheSlaveAndBack(t *testing.T) {
 		t.Errorf("a slave sends one who is level to %d", resp.SuggestWhichBrokerID)
 	}
 }
+
+// Three brokers exchange their roles until somebody's own id is another's.
+func TestEveryBrokerOfAGroupHasAnIDOfItsOwn(t *testing.T) {
+	p := startPair(t)
+	third := mustStart(t, t.TempDir(), append(p.asSlave[:len(p.asSlave):len(p.asSlave)], prop("brokerId", "2"))...)
+	all := []*Broker{p.master, p.slave, third}
+	for _, next := range []int{1, 2, 0, 2} {
+		for _, b := range all {
+			if b.role.Takes() {
+				if err := changeRole(p.c, b.Addr(), protocol.ChangeBrokerRoleRequest{Role: protocol.RoleFenced}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		until(t, "the next is promoted", func() bool {
+			return changeRole(p.c, all[next].Addr(), protocol.ChangeBrokerRoleRequest{Role: protocol.RoleMaster}) == nil
+		})
+		until(t, "all three have a place", func() bool {
+			a := addrs(t, p.c, p.ns)
+			return len(a) == 3 && a[0] == all[next].Addr() && a[1] != a[2] && all[next].master.Load() != nil && len(all[next].master.Load().Status().Slaves) == 2
+		})
+	}
+}

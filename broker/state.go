@@ -30,7 +30,7 @@ func (b *Broker) replicationState() *protocol.ReplicationState {
 	st.Epoch = max(st.Epoch, b.epochs.Epoch())
 	switch now.Kind {
 	case role.Master, role.Fenced:
-		st.Role, st.Leader, st.LeaderAddr = protocol.RoleMaster, st.Self, b.Addr()
+		st.Role, st.Leader, st.LeaderAddr, st.FormerID = protocol.RoleMaster, st.Self, b.Addr(), b.former.Load()
 		if now.Kind == role.Fenced {
 			st.Role = protocol.RoleFenced
 		}

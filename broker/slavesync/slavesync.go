@@ -273,37 +273,59 @@ type Returning struct {
 	Delay       interface{ Raise(text []byte) error } // takes over positions that are further
 }
 
-// Raise asks all of them at once and returns how many offsets went up.
+// Raise asks all of them at once, each as soon as it is known, and returns how many offsets went up.
 func (r *Returning) Raise(ctx context.Context) (raised int) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
+	var mu sync.Mutex // guards raised, known
+	known := map[string]bool{r.Self: true}
 	var asked sync.WaitGroup
-	var mu sync.Mutex // guards raised
-	for _, addr := range r.others(ctx) {
+	ask := func(addr string) {
+		mu.Lock()
+		again := known[addr]
+		known[addr] = true
+		mu.Unlock()
+		if again {
+			return
+		}
 		asked.Go(func() {
-			table, err := fetchOffsets(ctx, r.Client, addr)
-			if err != nil {
-				r.Log.Warn("ask for offsets", "remote", addr, "err", err)
-				return
-			}
-			if err := r.delays(ctx, addr); err != nil {
-				r.Log.Warn("ask for delayed messages that were delivered", "remote", addr, "err", err)
-			}
-			n := 0
-			for key, queues := range table {
-				for queue, at := range queues {
-					if r.Offsets.Raise(offset.Entry{Key: key, Queue: queue, Offset: at}) {
-						n++
-					}
-				}
-			}
+			n := r.raise(ctx, addr)
 			mu.Lock()
 			raised += n
 			mu.Unlock()
 		})
 	}
+	for _, addr := range r.More {
+		ask(addr)
+	}
+	for _, ns := range r.NameServers {
+		asked.Go(func() {
+			for _, addr := range r.others(ctx, ns) {
+				ask(addr)
+			}
+		})
+	}
 	asked.Wait()
 	return raised
+}
+
+// raise takes over what one broker knows further.
+func (r *Returning) raise(ctx context.Context, addr string) (n int) {
+	table, err := fetchOffsets(ctx, r.Client, addr)
+	if err == nil {
+		err = r.delays(ctx, addr)
+	}
+	if err != nil {
+		r.Log.Warn("ask for offsets", "remote", addr, "err", err)
+	}
+	for key, queues := range table {
+		for queue, at := range queues {
+			if r.Offsets.Raise(offset.Entry{Key: key, Queue: queue, Offset: at}) {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 func (r *Returning) delays(ctx context.Context, addr string) error {
@@ -314,37 +336,19 @@ func (r *Returning) delays(ctx context.Context, addr string) error {
 	return r.Delay.Raise(body)
 }
 
-// others are the addresses under our name, from whichever name server answers.
-func (r *Returning) others(ctx context.Context) []string {
-	found := map[string]bool{}
-	for _, addr := range r.More {
-		found[addr] = true
+// others are the addresses that a name server has under our name.
+func (r *Returning) others(ctx context.Context, ns string) []string {
+	_, body, err := remoting.Do(ctx, r.Client, ns, protocol.GetBrokerCluster, nil)
+	if err != nil {
+		return nil
 	}
-	var mu sync.Mutex // guards found
-	var asked sync.WaitGroup
-	for _, ns := range r.NameServers {
-		asked.Go(func() {
-			_, body, err := remoting.Do(ctx, r.Client, ns, protocol.GetBrokerCluster, nil)
-			if err != nil {
-				return
-			}
-			var info protocol.ClusterInfo
-			if err := protocol.DecodeJSON(body, &info); err != nil {
-				r.Log.Warn("cluster info", "remote", ns, "err", err)
-				return
-			}
-			b := info.BrokerAddrTable[r.Broker]
-			if b == nil || b.Cluster != r.Cluster {
-				return
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			for _, addr := range b.BrokerAddrs {
-				found[addr] = true
-			}
-		})
+	var info protocol.ClusterInfo
+	if err := protocol.DecodeJSON(body, &info); err != nil {
+		r.Log.Warn("cluster info", "remote", ns, "err", err)
+		return nil
 	}
-	asked.Wait()
-	delete(found, r.Self)
-	return slices.Sorted(maps.Keys(found))
+	if b := info.BrokerAddrTable[r.Broker]; b != nil && b.Cluster == r.Cluster {
+		return slices.Sorted(maps.Values(b.BrokerAddrs))
+	}
+	return nil
 }

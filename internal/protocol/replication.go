@@ -33,6 +33,7 @@ type ReplicationState struct {
 	Role       string              `json:"role"`
 	Epoch      int64               `json:"epoch"`      // raft term, or the epoch of a master
 	BrokerID   int64               `json:"brokerId"`   // under which it is registered now; 0 is leader or master
+	FormerID   int64               `json:"formerId"`   // of a master that was promoted: its id before, which is free since
 	SyncMaster bool                `json:"syncMaster"` // a master answers when a slave has the message, too
 	Leader     string              `json:"leader"`     // leader or master as a member id; "" while it is unknown
 	LeaderAddr string              `json:"leaderAddr"` // where clients reach it; "" while it is unknown
