@@ -4,11 +4,15 @@
 package provision
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
+	"rmqctl/internal/conf"
 	"rmqctl/internal/protocol"
 	"rmqctl/inventory"
 	"rmqctl/provision/step"
@@ -55,9 +59,34 @@ func (e *engine) runtime(ctx context.Context, b *inventory.Broker) (map[string]s
 	return kv.Table, nil
 }
 
-// registered says where a broker is missing: "" = every name server knows it under its address, with whatever id.
+// nameServersOf is those of the inventory's name servers that a running broker was started with: one that was added since is
+// known to it after its restart only, and must not be a gate before it. All of them, if the broker does not tell.
+func (e *engine) nameServersOf(ctx context.Context, b *inventory.Broker) []*inventory.NameServer {
+	_, body, err := ask(ctx, e.net, b.Addr(), protocol.GetBrokerConfig, nil)
+	if err != nil {
+		return e.inv.NameServers
+	}
+	props, err := conf.ParseProperties(bytes.NewReader(body), b.Member)
+	if err != nil {
+		return e.inv.NameServers
+	}
+	var out []*inventory.NameServer
+	for _, p := range props {
+		for _, ns := range e.inv.NameServers {
+			if p.Key == "namesrvAddr" && slices.Contains(strings.Split(p.Value, ";"), ns.Addr()) {
+				out = append(out, ns)
+			}
+		}
+	}
+	if out == nil {
+		return e.inv.NameServers
+	}
+	return out
+}
+
+// registered says where a broker is missing: "" = each of its name servers knows it under its address, with whatever id.
 func (e *engine) registered(ctx context.Context, b *inventory.Broker) string {
-	for _, ns := range e.inv.NameServers {
+	for _, ns := range e.nameServersOf(ctx, b) {
 		info, err := e.clusterInfo(ctx, ns.Addr())
 		if err != nil {
 			return fmt.Sprintf("name server %s cannot be asked: %v", ns.Addr(), err)

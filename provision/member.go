@@ -16,6 +16,7 @@ import (
 
 	"rmqctl/internal/protocol"
 	"rmqctl/inventory"
+	"rmqctl/provision/step"
 )
 
 const mayJoin = "be called a member"
@@ -149,7 +150,7 @@ func (e *engine) join(ctx context.Context, g *inventory.Group, b *inventory.Brok
 func (e *engine) prepare(ctx context.Context, t *task) error {
 	for _, h := range e.hosts {
 		for _, x := range h.tasks {
-			if x != t && !isHost(x) {
+			if x != t && !isHost(x) && !isNamesrv(x) {
 				continue
 			}
 			if err := e.planTask(ctx, x); err != nil {
@@ -174,7 +175,8 @@ func (e *engine) prepare(ctx context.Context, t *task) error {
 	if err := e.each(ctx, e.tasks(isHost), e.apply); err != nil {
 		return err
 	}
-	return nil
+	// A name server may have gone with a dead member's host: the new member waits until it is registered at the new one.
+	return e.each(ctx, e.tasks(func(x *task) bool { return isNamesrv(x) && x.plan.consequence() != step.Restart }), e.apply)
 }
 
 func obstaclesOf(t *task) []Obstacle {

@@ -19,12 +19,16 @@ const (
 )
 
 // next picks who is restarted next: name servers, slaves, raft followers, raft leaders, masters, by the roles that the
-// members have now. The groups' own order stays within each.
+// members have now. The groups' own order stays within each. A name server that knows more brokers than another one waits
+// for the brokers: the other is new, and they learn of it when they are restarted.
 func (e *engine) next(ctx context.Context, left []*task) int {
 	looked := map[*inventory.Group]*replicas{}
 	best, rank := 0, 99
 	for i, t := range left {
 		n := 0
+		if t.ns != nil && e.aheadOfOthers(ctx, t.ns) {
+			n = 5
+		}
 		if t.broker != nil {
 			g := t.broker.Group
 			if looked[g] == nil {
@@ -37,6 +41,20 @@ func (e *engine) next(ctx context.Context, left []*task) int {
 		}
 	}
 	return best
+}
+
+// aheadOfOthers says whether a name server that answers knows fewer brokers than this one.
+func (e *engine) aheadOfOthers(ctx context.Context, ns *inventory.NameServer) bool {
+	own, err := e.clusterInfo(ctx, ns.Addr())
+	if err != nil {
+		return false
+	}
+	for _, o := range e.inv.NameServers {
+		if info, err := e.clusterInfo(ctx, o.Addr()); err == nil && members(info.BrokerAddrTable) < members(own.BrokerAddrTable) {
+			return true
+		}
+	}
+	return false
 }
 
 func rollRank(r *replicas, b *inventory.Broker) int {
@@ -177,7 +195,7 @@ func (e *engine) leadsNow(ctx context.Context, t *task, to *inventory.Broker, ma
 
 // shownAsMaster says where a broker is not named as its group's master; "" = everywhere it is.
 func (e *engine) shownAsMaster(ctx context.Context, b *inventory.Broker) string {
-	for _, ns := range e.inv.NameServers {
+	for _, ns := range e.nameServersOf(ctx, b) {
 		info, err := e.clusterInfo(ctx, ns.Addr())
 		if err != nil {
 			return fmt.Sprintf("name server %s cannot be asked: %v", ns.Addr(), err)

@@ -250,7 +250,7 @@ func notes(g *inventory.Group, x *client.GroupStatus) []string {
 	switch {
 	case lead == nil:
 	case g.Raft && g.Preferred != nil && lead != g.Preferred:
-		out = append(out, fmt.Sprintf("%s: %s leads; preferred is %s: it takes the lead when it is level, or `rmqctl transfer INVENTORY %s %s`",
+		out = append(out, fmt.Sprintf("%s: %s leads; preferred is %s: it takes the lead by itself when it has been level for a while, or `rmqctl transfer INVENTORY %s %s`",
 			g.Name, lead.Member, g.Preferred.Member, g.Name, g.Preferred.Node.Name))
 	case !g.Raft && lead != g.Master:
 		out = append(out, fmt.Sprintf("%s: %s is master (promoted, epoch %d), the inventory's master %s is not. It stays so over restarts and deploys; "+
