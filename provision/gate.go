@@ -62,24 +62,32 @@ func (e *engine) runtime(ctx context.Context, b *inventory.Broker) (map[string]s
 // nameServersOf is those of the inventory's name servers that a running broker was started with: one that was added since is
 // known to it after its restart only, and must not be a gate before it. All of them, if the broker does not tell.
 func (e *engine) nameServersOf(ctx context.Context, b *inventory.Broker) []*inventory.NameServer {
-	_, body, err := ask(ctx, e.net, b.Addr(), protocol.GetBrokerConfig, nil)
-	if err != nil {
-		return e.inv.NameServers
-	}
-	props, err := conf.ParseProperties(bytes.NewReader(body), b.Member)
-	if err != nil {
-		return e.inv.NameServers
-	}
+	list := strings.Split(e.running(ctx, b)["namesrvAddr"], ";")
 	var out []*inventory.NameServer
-	for _, p := range props {
-		for _, ns := range e.inv.NameServers {
-			if p.Key == "namesrvAddr" && slices.Contains(strings.Split(p.Value, ";"), ns.Addr()) {
-				out = append(out, ns)
-			}
+	for _, ns := range e.inv.NameServers {
+		if slices.Contains(list, ns.Addr()) {
+			out = append(out, ns)
 		}
 	}
 	if out == nil {
 		return e.inv.NameServers
+	}
+	return out
+}
+
+// running is the configuration that a broker runs with, which need not be the inventory's; nil when it does not tell.
+func (e *engine) running(ctx context.Context, b *inventory.Broker) map[string]string {
+	_, body, err := ask(ctx, e.net, b.Addr(), protocol.GetBrokerConfig, nil)
+	if err != nil {
+		return nil
+	}
+	props, err := conf.ParseProperties(bytes.NewReader(body), b.Member)
+	if err != nil {
+		return nil
+	}
+	out := map[string]string{}
+	for _, p := range props {
+		out[p.Key] = p.Value
 	}
 	return out
 }

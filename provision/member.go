@@ -68,18 +68,20 @@ func MemberAdd(ctx context.Context, o Options, group, node string) (*Result, err
 		if err != nil {
 			return err
 		}
-		if err := e.askFor(ctx, "add a member", joinText(g, b)...); err != nil {
+		if err := e.askFor(ctx, "add a member", e.joinText(ctx, g, b)...); err != nil {
 			return err
 		}
 		return e.join(ctx, g, b, away)
 	})
 }
 
-func joinText(g *inventory.Group, b *inventory.Broker) []string {
+func (e *engine) joinText(ctx context.Context, g *inventory.Group, b *inventory.Broker) []string {
 	if !g.Raft {
-		limit := "as fast as it goes (a limit: haFlowControlEnable and maxHaTransferByteInSecond in [broker])"
-		if g.Master.Property("haFlowControlEnable") == "true" {
-			limit = "at most " + g.Master.Property("maxHaTransferByteInSecond") + " bytes a second"
+		limit := "as fast as it goes (limit it while it runs: updateBrokerConfig of the master, haFlowControlEnable=true and maxHaTransferByteInSecond)"
+		if r := e.replicas(ctx, g); r.leader != nil {
+			if now := e.running(ctx, r.leader); now["haFlowControlEnable"] == "true" {
+				limit = "at " + now["maxHaTransferByteInSecond"] + " bytes a second at most"
+			}
 		}
 		return []string{fmt.Sprintf("%s is started on %s and copies the master's log %s", b.Member, b.Node.Name, limit)}
 	}
@@ -236,7 +238,7 @@ func MemberReplace(ctx context.Context, o Options, group, old, node string) (*Re
 		if b.RaftName() == id {
 			return fmt.Errorf("%s on %s would take the place of itself: ids are never used again, so pin a new one in %s with member.%s.raft_id", id, node, e.inv.File, node)
 		}
-		if err := e.askFor(ctx, "replace a member", append(joinText(g, b), fmt.Sprintf("then %s leaves %s and is stopped; its store stays where it is", id, g.Name))...); err != nil {
+		if err := e.askFor(ctx, "replace a member", append(e.joinText(ctx, g, b), fmt.Sprintf("then %s leaves %s and is stopped; its store stays where it is", id, g.Name))...); err != nil {
 			return err
 		}
 		if err := e.join(ctx, g, b, away); err != nil {
