@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"rmqctl/test/hosts/bed"
 	"rmqctl/test/peers"
@@ -166,5 +167,9 @@ func (s *site) carries(n, masters int) {
 
 func (s *site) topic(name string) {
 	s.t.Helper()
-	s.must("", "admin", "updateTopic", "-n", s.inv.NameServers[0].Addr(), "-c", s.inv.Name, "-t", name, "-r", "4", "-w", "4")
+	var r result
+	eventually(s.t, 30*time.Second, func() bool { // a group may be about to elect
+		r = s.rmqctl("", "admin", "updateTopic", "-n", s.inv.NameServers[0].Addr(), "-c", s.inv.Name, "-t", name, "-r", "4", "-w", "4")
+		return r.code == 0
+	}, "topic %s to be made: %v", name, &r)
 }
