@@ -285,6 +285,8 @@ func (c *checker) judgeOrphans() {
 // remade is the log offset from which on the next start makes units and index entries again.
 func (c *checker) remade() int64 {
 	switch {
+	case c.d.member && c.ck.Exact: // what lies behind may not be committed yet: it has no units, and gets them then
+		return c.ck.Safe
 	case !c.d.crashed:
 		return 1<<63 - 1
 	case c.ck.Exact:

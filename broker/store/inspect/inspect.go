@@ -24,6 +24,7 @@ import (
 var (
 	ErrNoStore = errors.New("not a store directory")
 	ErrInUse   = errors.New("a running broker holds the store's lock")
+	ErrMember  = errors.New("this store is a member of a raft group, and only the group knows what of its log counts: empty the directory and let the member join again, it gets everything from the others")
 )
 
 // Options say where a store is. Zero values: RocketMQ's places, and shapes as the files themselves show them.
@@ -50,6 +51,7 @@ type Dir struct {
 	unitLen int64 // of a queue segment
 	queues  []*queue
 	crashed bool // the abort file is there
+	member  bool // of a raft group: the end of the log may not be committed
 
 	strangers []string // in the log's directory
 }
@@ -138,6 +140,9 @@ func (d *Dir) list() error {
 		return err
 	}
 	d.crashed = err == nil
+	if _, err := d.fs.Stat(filepath.Join(d.o.Dir, "raft")); err == nil {
+		d.member = true
+	}
 	if d.segs, d.strangers, err = d.listSegs(d.o.CommitLogDir); err != nil {
 		return err
 	}

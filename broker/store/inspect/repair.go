@@ -55,6 +55,9 @@ func (d *Dir) Plan(ctx context.Context) (*Plan, error) {
 	p.planIndex()
 	p.planSettings()
 	p.planCheckpoint()
+	if d.member && len(p.Steps) > 0 { // it would publish the whole log
+		return nil, ErrMember
+	}
 	return p, nil
 }
 
