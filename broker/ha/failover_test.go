@@ -295,3 +295,54 @@ func same(t *testing.T, a, b *member) {
 		}
 	}
 }
+
+// A master whose older files are gone, with real stores: an empty slave and one that fell behind too far both begin at its
+// oldest file, and know where the queues stand.
+func TestASlaveBeginsAtTheOldestFile(t *testing.T) {
+	const oldest = 3 * 64 << 10
+	for _, had := range []int{0, 20} {
+		a := &member{name: "a:1", disk: vfs.NewMem()}
+		b := &member{name: "b:1", disk: vfs.NewMem()}
+		a.start(t)
+		b.start(t)
+		lived := epoch.List{{Epoch: 1, Life: 7, Start: 0}}
+		for i := range had { // what it has is of the same mastership, and long gone there
+			if put, err := b.store.Append(&message.Message{Topic: "T", BornHost: host, StoreHost: host, Body: []byte{byte(i)}}); err != nil || put.Status != store.PutOK {
+				t.Fatal(put.Status, err)
+			}
+			if err := b.epochs.Adopt(lived); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := a.store.Reset(oldest, nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.epochs.Adopt(lived); err != nil {
+			t.Fatal(err)
+		}
+		a.lead(t, 1)
+		if put, err := a.store.Append(&message.Message{Topic: "T", BornHost: host, StoreHost: host, Body: []byte("the oldest")}); err != nil || put.Status != store.PutOK {
+			t.Fatal(put.Status, err)
+		}
+		b.follow(a.addr)
+		var acked noted
+		stop := make(chan struct{})
+		var producers sync.WaitGroup
+		wait(t, "a slave", func() bool { _, ok := a.master.Replicated(); return ok })
+		producers.Go(func() { a.send("x", stop, &acked) })
+		wait(t, "acknowledgements", func() bool { return acked.len() > 50 })
+		close(stop)
+		producers.Wait()
+		wait(t, "level", func() bool { return level(b, a) })
+		if b.store.MinPhysical() != oldest {
+			t.Errorf("the slave's log begins at %d", b.store.MinPhysical())
+		}
+		same(t, a, b)
+		if st := b.slave.Status(); st.State != ha.Following {
+			t.Errorf("%+v", st)
+		}
+		b.slave.Close()
+		a.end(nil)
+		b.store.Close()
+	}
+}
