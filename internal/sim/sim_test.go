@@ -33,6 +33,16 @@ func TestNothingHappensAfterAFailure(t *testing.T) {
 	}
 }
 
+func TestTimeThatStandsStillIsAFailure(t *testing.T) {
+	w := New(1, nil)
+	var again func()
+	again = func() { w.After(0, again) }
+	again()
+	if err := w.Run(time.Second); err == nil {
+		t.Error("it ends")
+	}
+}
+
 // TestAPipeKeepsItsOrder: whatever the line does, what arrives is a beginning of what was sent.
 func TestAPipeKeepsItsOrder(t *testing.T) {
 	held, lost := 0, 0

@@ -25,7 +25,11 @@ type World struct {
 	hash   uint64
 	failed error
 	stop   bool
+	still  int // events since time passed
 }
+
+// standstill is more than ever happens at one moment.
+const standstill = 100000
 
 type event struct {
 	at  time.Duration
@@ -85,6 +89,13 @@ func (w *World) Run(d time.Duration) error {
 	w.stop = false
 	for w.failed == nil && !w.stop && len(w.queue) > 0 && w.queue[0].at <= end {
 		e := w.pop()
+		if w.still++; e.at > w.now {
+			w.still = 0
+		}
+		if w.still > standstill {
+			w.Fail("time stands still: %d things happened at this moment, and always one more", w.still)
+			break
+		}
 		w.pass(e.at)
 		e.do()
 	}

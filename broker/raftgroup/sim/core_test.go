@@ -149,7 +149,7 @@ func (m *member) propose() {
 		r := m.written[0]
 		if err := m.core.Propose(r.from, r.b); err != nil {
 			m.say("proposal of %d refused: %v", r.from, err)
-			m.refused()
+			m.refused(r.from)
 			return
 		}
 		m.written = m.written[1:]

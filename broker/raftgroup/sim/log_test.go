@@ -158,7 +158,6 @@ func (l *cheapLog) clean(to int64) {
 
 func (l *cheapLog) Follow() (int64, error) {
 	l.leading = false
-	l.m.refused()
 	return l.End(), nil
 }
 

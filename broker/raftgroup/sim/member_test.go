@@ -147,6 +147,7 @@ func (m *member) truncating(off int64) {
 
 // cutRounds gives up the rounds behind off.
 func (m *member) cutRounds(off int64) {
+	m.refused(off)
 	for i, r := range m.rounds {
 		if r.end() > off {
 			m.lose(m.rounds[i:])
@@ -156,15 +157,19 @@ func (m *member) cutRounds(off int64) {
 	}
 }
 
-// refused tells the producers of what was written and never proposed.
-func (m *member) refused() {
-	for _, r := range m.written {
+// refused tells the producers of what was written behind off and never proposed.
+func (m *member) refused(off int64) {
+	keep := len(m.written)
+	for keep > 0 && m.written[keep-1].end() > off {
+		keep--
+	}
+	for _, r := range m.written[keep:] {
 		for _, id := range r.ids {
 			m.w.model.messages[id].fate = refused
 		}
 		m.w.Tally.Add("refused", int64(len(r.ids)))
 	}
-	m.written = nil
+	m.written = m.written[:keep]
 }
 
 // lose gives rounds up: nobody knows what becomes of them.

@@ -176,8 +176,6 @@ func (l *storeLog) Lead() error {
 
 func (l *storeLog) Follow() (int64, error) {
 	l.shadow.leading = false
-	l.m.lose(l.m.written)
-	l.m.written = nil
 	return l.s.Follow()
 }
 
