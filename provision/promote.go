@@ -38,15 +38,20 @@ func Promote(ctx context.Context, o Options, p PromoteOptions) (*Result, error) 
 			return fmt.Errorf("%s is a member of a raft group, which elects its leader: rmqctl transfer INVENTORY %s %s", b.Member, b.Name, b.Node.Name)
 		}
 		r := e.replicas(ctx, b.Group)
+		if r.leader == nil {
+			r.leader = r.fenced() // a promotion was cut short: it goes on from there
+		}
 		t := e.taskOf(b)
 		switch {
 		case t == nil:
 			return fmt.Errorf("the host of %s cannot be reached: %w", b.Member, away[b.Node.Name])
-		case r.leader == b:
+		case r.leader == b && (r.states[b] == nil || leads(r.states[b])):
 			e.emit(Event{Host: t.host.name(), Role: t.role, Step: "promote", State: OK, Why: fmt.Sprintf("it is master already, epoch %d", r.epoch)})
 			return nil
 		case r.states[b] == nil:
 			return refuse(t, mayPromote, "it cannot be asked how far it is: "+r.away[b].Error(), "", "start it, or look at its log")
+		case r.leader == b: // fenced: it is master again
+			return e.again(ctx, t, r)
 		case r.leader != nil:
 			return e.exchange(ctx, t, r)
 		}
@@ -109,6 +114,22 @@ func (e *engine) exchange(ctx context.Context, t *task, r *replicas) error {
 	return nil
 }
 
+// again ends the fence of a master that nobody has succeeded.
+func (e *engine) again(ctx context.Context, t *task, r *replicas) error {
+	if err := e.askFor(ctx, "promote "+t.role, t.role+" was fenced by a promotion that was cut short, and takes messages again"); err != nil {
+		return err
+	}
+	req := &protocol.ChangeBrokerRoleRequest{Role: protocol.RoleMaster, Sync: t.broker.Group.Master.Role == inventory.SyncMaster}
+	if err := e.setRole(ctx, t.broker, req); err != nil {
+		return refuse(t, mayPromote, err.Error(), "", "look at its log")
+	}
+	if err := e.settleRoles(ctx, t, r.epoch+1); err != nil {
+		return err
+	}
+	e.count()
+	return nil
+}
+
 // succeed: nobody leads. The old master is made sure of, then the slave takes its place with what it has.
 func (e *engine) succeed(ctx context.Context, t *task, r *replicas, away map[string]error, p PromoteOptions) error {
 	b := t.broker
@@ -127,7 +148,7 @@ func (e *engine) succeed(ctx context.Context, t *task, r *replicas, away map[str
 		fmt.Sprintf("when %s comes back it becomes a slave; what only it had is kept beside its store (lost+found), and not in the group", old.Member)); err != nil {
 		return err
 	}
-	if ot := e.taskOf(old); ot != nil {
+	if ot := e.taskOf(old); ot != nil && ot.host.m.Agent() != nil && r.states[old] == nil {
 		if err := e.stopUnit(ctx, ot); err != nil {
 			return fmt.Errorf("%s is not stopped, so %s was not promoted (end that process by hand and run it again): %w", old.Member, b.Member, err)
 		}
@@ -148,7 +169,7 @@ func (e *engine) succeed(ctx context.Context, t *task, r *replicas, away map[str
 // fencing says how the old master is kept from taking messages, or refuses.
 func (e *engine) fencing(ctx context.Context, t *task, old *inventory.Broker, r *replicas, away map[string]error, p PromoteOptions) (string, error) {
 	if s := r.states[old]; s != nil {
-		return fmt.Sprintf("%s on %s answers, is %s, and is stopped", old.Member, old.Node.Name, s.Role), nil
+		return fmt.Sprintf("%s on %s answers: it is %s and takes no messages", old.Member, old.Node.Name, s.Role), nil
 	}
 	if ot := e.taskOf(old); ot != nil && ot.host.m.Agent() != nil {
 		u, err := e.unitState(ctx, ot)
@@ -169,15 +190,21 @@ func (e *engine) fencing(ctx context.Context, t *task, old *inventory.Broker, r 
 	return fmt.Sprintf("%s on %s cannot be reached and is dead, you say", old.Member, old.Node.Name), nil
 }
 
+// fenced is a master that was told to take no more messages; nil: none.
+func (r *replicas) fenced() *inventory.Broker {
+	for _, b := range r.group.Brokers {
+		if s := r.states[b]; s != nil && s.Role == protocol.RoleFenced {
+			r.epoch = s.Epoch
+			return b
+		}
+	}
+	return nil
+}
+
 // lastMaster is who led before: whom the slave followed, else the inventory's master.
 func (r *replicas) lastMaster(slave *inventory.Broker) *inventory.Broker {
 	if s := r.states[slave]; s != nil && s.LeaderAddr != "" {
 		if b := byAddr(r.group, s.LeaderAddr); b != nil && b != slave {
-			return b
-		}
-	}
-	for _, b := range r.group.Brokers {
-		if s := r.states[b]; s != nil && s.Role == protocol.RoleFenced {
 			return b
 		}
 	}

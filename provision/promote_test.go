@@ -69,6 +69,22 @@ func TestOldMasterIsWhomTheSlaveFollowed(t *testing.T) {
 	}
 }
 
+func TestPromotionThatWasCutShortGoesOnFromTheFencedMaster(t *testing.T) {
+	r := pair(t, inventory.Sync)
+	if r.fenced() != nil {
+		t.Error("nobody is fenced")
+	}
+	r.states[r.group.Master] = &protocol.ReplicationState{Role: protocol.RoleFenced, Epoch: 3}
+	if got := r.fenced(); got != r.group.Master || r.epoch != 3 {
+		t.Errorf("%v, epoch %d", got, r.epoch)
+	}
+	m := client.MemberStatus{Addr: r.group.Master.Addr(), Replication: r.states[r.group.Master]}
+	got := notes(r.group, &client.GroupStatus{Name: "broker-a", Members: []client.MemberStatus{m}})
+	if len(got) != 1 || !strings.Contains(got[0], "broker-a is fenced by a promotion that was cut short") {
+		t.Errorf("%v", got)
+	}
+}
+
 // engineAway is an engine on whose hosts nothing is deployed and of which some are away.
 func engineAway(r *replicas, here ...*inventory.Broker) *engine {
 	e := &engine{inv: &inventory.Inventory{}}

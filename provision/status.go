@@ -247,6 +247,12 @@ func byAddr(g *inventory.Group, addr string) *inventory.Broker {
 func notes(g *inventory.Group, x *client.GroupStatus) []string {
 	var out []string
 	lead := byAddr(g, x.Leader)
+	for _, m := range x.Members {
+		if b := byAddr(g, m.Addr); b != nil && lead == nil && m.Replication != nil && m.Replication.Role == protocol.RoleFenced {
+			out = append(out, fmt.Sprintf("%s: %s is fenced by a promotion that was cut short: `rmqctl promote INVENTORY` goes on with a slave's name, or ends the fence with %s",
+				g.Name, b.Member, b.Member))
+		}
+	}
 	switch {
 	case lead == nil:
 	case g.Raft && g.Preferred != nil && lead != g.Preferred:
