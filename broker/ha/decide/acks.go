@@ -136,6 +136,16 @@ func (a *Acks) InSync(end int64) int {
 	return n
 }
 
+// Near tells whether the slave on a connection is in sync with a log that ends at end.
+func (a *Acks) Near(conn, end int64) bool {
+	for _, c := range a.conns {
+		if c.conn == conn {
+			return !c.silent && !c.mute && end-c.off < a.Rules().MaxGap
+		}
+	}
+	return false
+}
+
 // Need is how many copies an append to a log that then ends at end waits for.
 func (a *Acks) Need(end int64) int {
 	r := a.Rules()

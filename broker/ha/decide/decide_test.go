@@ -196,7 +196,7 @@ func TestMuteSlaveIsNotWaitedForUntilItSpeaks(t *testing.T) {
 	a.Join(1, "x", 100)
 	a.Join(2, "y", 50)
 	a.Mute(2)
-	if a.InSync(200) != 1 || a.Covered(200) != 100 {
+	if a.InSync(200) != 1 || a.Covered(200) != 100 || a.Near(2, 200) || !a.Near(1, 200) || a.Near(1, 100+DefaultMaxGap) {
 		t.Errorf("%d near, covered %d", a.InSync(200), a.Covered(200))
 	}
 	a.Report(2, 60)
