@@ -4,6 +4,7 @@ package raftgroup
 
 import (
 	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/tracker"
 )
 
 // hand begins to hand over: the store takes no more appends.
@@ -57,4 +58,18 @@ func (c *Core) proveDisk() error {
 		return nil
 	}
 	return c.saveVote(false)
+}
+
+// levelest is the voter to hand over to: the one that has most of the log among those heard of lately; 0 = none.
+func (c *Core) levelest() (best uint64) {
+	var match uint64
+	c.rn.WithProgress(func(id uint64, typ raft.ProgressType, p tracker.Progress) {
+		if id == c.o.Self || typ == raft.ProgressTypeLearner || p.State != tracker.StateReplicate {
+			return
+		}
+		if p.Match > match || p.Match == match && (best == 0 || id < best) {
+			best, match = id, p.Match
+		}
+	})
+	return best
 }
