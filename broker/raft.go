@@ -164,12 +164,12 @@ func (b *Broker) raftFollow(r raftgroup.Role) {
 	if r.LeaderID == "" {
 		why = whyNoLeader
 	}
-	wasLeader := b.role.Load().Takes()
+	wasLeader := b.role.Load().Kind != role.Slave // or has just handed over
 	b.role.Set(role.State{Kind: role.Slave, ID: b.raft.self.Number, Epoch: int64(r.Term), Why: why, Forward: true})
 	if wasLeader {
 		b.delay.Close()
-		b.offsets.Track()
 	}
+	b.offsets.Track()
 	if addr := b.raft.changes.addr(r.LeaderID); wasLeader || b.stopTables == nil {
 		b.copyTables(addr)
 	} else if addr != "" {

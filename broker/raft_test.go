@@ -250,6 +250,9 @@ func transferred(t *testing.T, s *raftSet) {
 		until(t, to+" leads", func() bool { return s.b[(from+1)%3].role.Takes() })
 		time.Sleep(100 * time.Millisecond)
 	}
+	old := s.b[(s.leader()+2)%3]
+	commit(t, s.c, old.Addr(), "T", "late", 1) // by a consumer that has not looked for routes yet
+	until(t, "the leader is told", func() bool { return committed(s.c, s.b[s.leader()].Addr(), "T", "late") == 1 })
 	close(stop)
 	if failed := <-done; len(failed) > 0 {
 		t.Errorf("%d sends failed, the first: %s", len(failed), failed[0])
