@@ -79,8 +79,8 @@ type ChangeRaftMemberRequest struct {
 // ChangeBrokerRoleRequest changes the role of one broker of a group without raft. Who promotes a slave fences its master
 // first, as far as that answers, then makes the slave master, and then the old master a slave.
 type ChangeBrokerRoleRequest struct {
-	Role         string `rmq:"role,must"` // RoleMaster, RoleSlave or RoleFenced
-	Epoch        int64  `rmq:"epoch"`     // of the change: lower ones than the broker's are refused; 0 is the next one
+	Role         string `rmq:"role,must"`        // RoleMaster, RoleSlave or RoleFenced
+	Epoch        int64  `rmq:"epoch"`            // of the change: lower ones than the broker's are refused; 0 is the next one
 	MasterHAAddr string `rmq:"masterHAAddr,opt"` // of RoleSlave: whom it follows; "" is what name servers say
 	MasterAddr   string `rmq:"masterAddr,opt"`
 	BrokerID     int64  `rmq:"brokerId"` // of RoleSlave: its id from now on; 0 is the one of its properties file, or of the slave that was promoted
