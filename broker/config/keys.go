@@ -162,7 +162,7 @@ func (c *Config) replication() conf.Set {
 		conf.String(&c.DLegerGroup, "dLegerGroup", "", "Name of the raft group, the same at all its members."),
 		conf.String(&c.DLegerPeers, "dLegerPeers", "", "First members of the raft group, id-host:port with ; between: n0-10.0.0.1:40911;n1-10.0.0.2:40911;n2-10.0.0.3:40911. Later changes are the group's own, see rmqctl member."),
 		conf.String(&c.DLegerSelfID, "dLegerSelfId", "", "This broker's id in the raft group: n0. While it follows, its brokerId is the number and one more."),
-		conf.String(&c.PreferredLeaderID, "preferredLeaderId", "", "Members that should lead, with ; between: the first that lives and is level is made leader."),
+		conf.String(&c.PreferredLeaderID, "preferredLeaderId", "", "Members that should lead, with ; between: the first that has been level for 45 s is made leader."),
 		conf.Bool(&c.RaftJoin, "raftJoin", false, "Join a raft group that exists: with an empty directory, wait to be added instead of forming the group that dLegerPeers names. Not a key of RocketMQ."),
 	}
 }
