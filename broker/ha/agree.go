@@ -12,9 +12,12 @@ import (
 	"rmqctl/broker/ha/decide"
 )
 
-// announceWait is how long a slave waits for an answer to its announcement. A Java master never answers; a master of ours
-// that is slower ends the connection, and the next attempt is not.
-const announceWait = time.Second
+// announceWait is how long a slave waits for an answer to its announcement. A Java master never answers. One of ours that is
+// slower ends the connection, and has twice the time at the next, up to eight times.
+const (
+	announceWait = time.Second
+	maxLate      = 3
+)
 
 // open makes the connection one on which the log comes. What was read beyond what it needed is returned.
 func (l *link) open() (read []byte, err error) {
@@ -30,12 +33,13 @@ func (l *link) open() (read []byte, err error) {
 	if err != nil {
 		return nil, err
 	}
+	wait := announceWait << min(l.s.late, maxLate)
 	answered := make(chan struct{})
 	waited := make(chan struct{})
 	go func() {
 		defer close(waited)
 		select {
-		case <-l.s.o.Clock.After(announceWait):
+		case <-l.s.o.Clock.After(wait):
 			_ = l.plain() // a broken connection shows in the reader
 		case <-answered:
 		case <-l.s.ctx.Done():
@@ -58,8 +62,10 @@ func (l *link) open() (read []byte, err error) {
 		}
 		return read, nil
 	case opened:
-		return nil, fmt.Errorf("the master answered after more than %v", announceWait)
+		l.s.late++
+		return nil, fmt.Errorf("the master answered after more than %v", wait)
 	}
+	l.s.late = 0
 	return nil, l.agree(read)
 }
 

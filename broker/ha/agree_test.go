@@ -4,7 +4,6 @@ package ha
 
 import (
 	"bytes"
-	"errors"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -241,24 +240,29 @@ func TestToAMasterThatDoesNotAnswerItIsASlaveOfDefaultHA(t *testing.T) {
 	}
 }
 
-func TestAnAnswerThatComesTooLateEndsTheConnection(t *testing.T) {
+func TestAnAnswerThatComesTooLateEndsTheConnectionAndTheNextHasMoreTime(t *testing.T) {
 	ln, _ := net.Listen("tcp", "127.0.0.1:0")
 	defer ln.Close()
 	n := newNode(t, 4096)
 	o := n.slaveOptions()
-	o.Clock = soon{clock.System}
+	asked := hurried{clock.System, make(chan time.Duration, 100)}
+	o.Clock = asked
 	follow(t, ln.Addr().String(), o)
-	for range 2 {
+	for _, patience := range []time.Duration{1, 2, 4, 8, 8} {
 		master, err := ln.Accept()
 		if err != nil {
 			t.Fatal(err)
 		}
 		readN(t, master, 2*reportSize)
+		if got := <-asked.asked; got != patience*time.Second {
+			t.Errorf("it waited %v for an answer, want %d s", got, patience)
+		}
 		master.Write(note{Hello: helloOf(decide.Side{Segment: 4096})}.encode())
-		if _, err := io.ReadAll(master); err != nil && !errors.Is(err, net.ErrClosed) {
-			t.Logf("closed by %v", err)
+		if rest, _ := io.ReadAll(master); len(rest) > 0 {
+			t.Errorf("it went on with %d bytes", len(rest))
 		}
 		master.Close()
+		<-asked.asked // the pause before the next attempt
 	}
 }
 

@@ -81,6 +81,7 @@ type Slave struct {
 	lastRead  atomic.Int64 // by mono
 	lastWrite atomic.Int64
 	reported  atomic.Int64
+	late      int          // how often in a row a master of ours answered too late; of the goroutine that connects
 	masterMax atomic.Int64 // what a master of ours has told; 0: unknown
 	speed     progress
 }
