@@ -72,6 +72,7 @@ type engine struct {
 	connect func(context.Context, *inventory.Node) (machine, error)
 	hosts   []*host
 	net     *network
+	rest    []*task // of a roll: whose turn comes later
 
 	mu       sync.Mutex // guards changed, restarts
 	changed  int

@@ -50,11 +50,12 @@ func (e *engine) roll(ctx context.Context, tasks []*task) error {
 	return nil
 }
 
-// take removes from the list who is next.
+// take removes from the list who is next, and notes who comes later.
 func (e *engine) take(ctx context.Context, left *[]*task) *task {
 	i := e.next(ctx, *left)
 	t := (*left)[i]
 	*left = slices.Delete(*left, i, i+1)
+	e.rest = *left
 	return t
 }
 

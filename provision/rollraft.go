@@ -135,12 +135,35 @@ func (e *engine) handOver(ctx context.Context, t *task) error {
 		if try > 0 {
 			continue
 		}
+		if err := e.relieve(ctx, t); err != nil {
+			return err
+		}
 		e.emit(Event{Host: t.host.name(), Role: t.role, Step: "hand over", State: Progress,
 			Why: fmt.Sprintf("%s leads; clients fetch the new route (%s), and this member passes on what still comes", to.Member, e.inv.Rollout.ClientWait)})
 		if err := e.wait(ctx, e.inv.Rollout.ClientWait+routeSlack); err != nil {
 			return err
 		}
 	}
+}
+
+// relieve hands over the leads of other raft groups whose turn comes later in this roll, so that all of them wait for the
+// clients' routes together. Who cannot be relieved now is asked again in its turn.
+func (e *engine) relieve(ctx context.Context, t *task) error {
+	for _, o := range e.rest {
+		if o.broker == nil || !o.broker.Raft() || o.broker.Group == t.broker.Group {
+			continue
+		}
+		r := e.replicas(ctx, o.broker.Group)
+		if r.leader != o.broker || r.lacks(o.broker, e.inv.Rollout.MaxLagBytes) != "" {
+			continue
+		}
+		if to := r.heir(e.inv.Rollout.MaxLagBytes); to != nil {
+			if err := e.transfer(ctx, o, r, to); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // transfer moves the lead and proves that the new leader is writable and that every name server shows it.
