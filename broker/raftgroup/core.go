@@ -53,7 +53,6 @@ type Core struct {
 	term, before     uint64  // the newest term of a leader heard of, and the last entry committed here of a term below
 	target, targetOf uint64  // NoVote ends when the log reaches target, the end of the leader's log in this term
 	peers            map[uint64]*watch
-	levelFor         int    // ticks that the preferred member has been level
 	lastTick         uint64 // the leader's last entry at the tick before
 
 	replies []pb.Message
@@ -86,7 +85,6 @@ func Open(o CoreOptions) (*Core, error) {
 	}
 	o.ElectionTicks = orInt(o.ElectionTicks, 10)
 	o.HeartbeatTicks = orInt(o.HeartbeatTicks, 1)
-	o.PreferTicks = orInt(o.PreferTicks, 20)
 	if o.IndexEntries == 0 {
 		o.IndexEntries = 1 << 16
 	}

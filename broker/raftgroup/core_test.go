@@ -186,22 +186,6 @@ func TestANewMemberLearnsAndBecomesAVoter(t *testing.T) {
 	}
 }
 
-func TestThePreferredMemberLeadsWhenItIsLevel(t *testing.T) {
-	c := newCluster(t, 8, 3)
-	l := c.leader()
-	want := l.id%3 + 1
-	for _, m := range c.m {
-		m.kill()
-		m.opts = func(o *CoreOptions) { o.Preferred = want }
-		m.start()
-	}
-	c.leader()
-	c.tick(80)
-	if l := c.leader(); l.id != want {
-		t.Fatalf("%s leads", PeerName(l.id))
-	}
-}
-
 func TestAFollowerThatLostPowerIsAskedAnew(t *testing.T) {
 	for seed := range uint64(30) {
 		c := newCluster(t, 100+seed, 3)

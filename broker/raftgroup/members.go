@@ -187,7 +187,6 @@ func (c *Core) watchPeers() {
 		return
 	}
 	var promote, failed []uint64
-	preferred := false
 	c.rn.WithProgress(func(id uint64, typ raft.ProgressType, p tracker.Progress) {
 		w := c.peers[id]
 		if w == nil {
@@ -203,7 +202,6 @@ func (c *Core) watchPeers() {
 		if level && typ == raft.ProgressTypeLearner {
 			promote = append(promote, id)
 		}
-		preferred = preferred || level && id == c.o.Preferred && typ == raft.ProgressTypePeer
 	})
 	c.lastTick = c.ix.last
 	for _, id := range failed {
@@ -216,14 +214,6 @@ func (c *Core) watchPeers() {
 	if len(promote) > 0 {
 		// A refusal means that another change is under way: the next tick asks again.
 		_ = c.proposeChange(pb.ConfChange{Type: pb.ConfChangeAddNode, NodeID: slices.Min(promote)})
-	}
-	if c.levelFor++; !preferred || c.o.Preferred == c.o.Self {
-		c.levelFor = 0
-	}
-	if c.levelFor >= c.o.PreferTicks {
-		c.levelFor = -10 * c.o.PreferTicks // it may refuse; then it is not asked for a while
-		c.o.Logger.Info("handing over to the preferred leader", "group", c.o.Group, "to", PeerName(c.o.Preferred))
-		_ = c.hand(c.o.Preferred) // after an error, this Core is at its end
 	}
 }
 

@@ -60,8 +60,6 @@ type CoreOptions struct {
 
 	ElectionTicks  int // 10; a follower campaigns after one to two times as many ticks without a leader
 	HeartbeatTicks int // 1
-	Preferred      uint64
-	PreferTicks    int // 20; so long a preferred member must have been level before it is handed the leadership
 
 	Rand    *rand.Rand  // election timeouts; nil = seeded by the machine
 	Durable func() bool // acknowledged means on the disk (SYNC_FLUSH); nil = no
