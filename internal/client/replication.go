@@ -33,16 +33,24 @@ func (g *GroupStatus) Replicate(id func(*MemberStatus) string) {
 		} else if id != nil {
 			name = id(m)
 		}
-		for _, r := range lead.Replication.Members {
-			if name != "" && r.ID == name {
-				m.LagBytes, m.ETASeconds, m.InSync = r.LagBytes, r.ETASeconds, r.InSync && m.Err == ""
-			}
+		if r := find(lead.Replication, name, m.Addr); r != nil {
+			m.LagBytes, m.ETASeconds, m.InSync = r.LagBytes, r.ETASeconds, r.InSync && m.Err == ""
 		}
 		if m == lead {
 			m.LagBytes, m.ETASeconds, m.InSync = 0, 0, true
 		}
 	}
 	g.Health = g.health(lead)
+}
+
+// find is the row of a member in the leader's list. Slaves go by their address: promotions move their ids.
+func find(s *protocol.ReplicationState, id, addr string) *protocol.ReplicationMember {
+	for i, r := range s.Members {
+		if r.Addr == addr || s.Mode == protocol.ModeRaft && id != "" && r.ID == id {
+			return &s.Members[i]
+		}
+	}
+	return nil
 }
 
 // leader is the member that leads; of several that say so, the one of the highest epoch.
@@ -90,6 +98,9 @@ func (g *GroupStatus) health(lead *MemberStatus) string {
 	}
 	if all == 0 {
 		all, in, voters = 1, 1, 1
+	}
+	if s.Mode == protocol.ModeHA {
+		all = max(all, len(g.Members)) // a master lists only the slaves that are connected
 	}
 	text := fmt.Sprintf("%d/%d in sync", in, all)
 	if s.Mode == protocol.ModeRaft {
