@@ -223,7 +223,7 @@ func (c *Cluster) properties(m *Member) map[string]string {
 
 func (c *Cluster) disk(dir string) *disk {
 	c.t.Helper()
-	Need(c.t)
+	NeedDisks(c.t)
 	d, err := newDisk(dir, c.layout.DiskMB)
 	if err != nil {
 		c.t.Fatal(err)

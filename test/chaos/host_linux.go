@@ -59,12 +59,7 @@ func (h *host) close() {
 	}
 }
 
-// command runs a program on the host and waits for it.
-func (h *host) command(name string, args ...string) error {
-	return h.do(func() error { return command(name, args...) })
-}
-
-// feed is command with something to read.
+// feed runs a program on the host, with something to read, and waits for it.
 func (h *host) feed(text, name string, args ...string) error {
 	return h.do(func() error { return feed(text, name, args...) })
 }

@@ -22,7 +22,7 @@ func TestLong(t *testing.T) {
 		menu []Fault
 	}{{"pair", Pair("pair", true), pairMenu()}, {"raft", Raft("raft"), raftMenu()}} {
 		t.Run(c.name, func(t *testing.T) {
-			must(t, disksPossible())
+			NeedDisks(t)
 			first, faults, acked := seeded(t), 0, int64(0)
 			begun := time.Now()
 			for s := first; s == first || time.Since(begun) < time.Duration(*seconds)*time.Second && !t.Failed(); s++ {

@@ -60,37 +60,23 @@ func mustDial(t *testing.T, c *card, addr string) net.Conn {
 func TestCutsAreWhatTheySay(t *testing.T) {
 	n := newNetwork(t, false)
 	a, b := n.add(t, "a"), n.add(t, "b")
-	at := echo(t, b)
-	fromA, fromHome := mustDial(t, a, at), mustDial(t, &card{host: n.home}, at)
-	check := func(what string, aHears, homeHears bool) {
+	at, home := echo(t, b), &card{host: n.home}
+	// hears tells over a fresh connection, which is made before the cut, whether b answers.
+	hears := func(what string, cutNow func(), fromA, fromHome bool) {
 		t.Helper()
-		for _, c := range []struct {
-			who   string
-			conn  *net.Conn
-			from  *card
-			hears bool
-		}{{"a", &fromA, a, aHears}, {"the clients", &fromHome, &card{host: n.home}, homeHears}} {
-			limit := 200 * time.Millisecond
-			if c.hears {
-				limit = 5 * time.Second // TCP tries again after a cut only when its timer says so
+		conns := []net.Conn{mustDial(t, a, at), mustDial(t, home, at)}
+		cutNow()
+		for k, want := range []bool{fromA, fromHome} {
+			limit := 150 * time.Millisecond
+			if want {
+				limit = 5 * time.Second
 			}
-			_, err := roundTrip(*c.conn, limit)
-			if !c.hears {
-				(*c.conn).Close()
-				defer func() { *c.conn = mustDial(t, c.from, at) }()
+			if _, err := roundTrip(conns[k], limit); want != (err == nil) {
+				t.Errorf("%s: %s: %v", what, []string{"a", "the clients"}[k], err)
 			}
-			if c.hears != (err == nil) {
-				t.Errorf("%s: %s: %v", what, c.who, err)
-			}
+			conns[k].Close()
 		}
 	}
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	check("nothing is cut", true, true)
 	for _, c := range []struct {
 		what     string
 		cut      cut
@@ -101,38 +87,19 @@ func TestCutsAreWhatTheySay(t *testing.T) {
 		{"b does not reach the clients", cut{b, nil}, true, false},
 		{"the clients do not reach b", cut{nil, b}, true, false},
 	} {
-		must(n.change(1, c.cut))
-		must(n.change(1, c.cut)) // two faults want it
-		must(n.change(-1, c.cut))
-		func() {
-			defer func() { must(n.change(-1, c.cut)) }()
-			for _, conn := range []struct {
-				who  string
-				from *card
-				c    net.Conn
-				open bool
-			}{{"a", a, fromA, c.a}, {"the clients", nil, fromHome, c.other}} {
-				_, err := roundTrip(conn.c, map[bool]time.Duration{true: 5 * time.Second, false: 150 * time.Millisecond}[conn.open])
-				if conn.open != (err == nil) {
-					t.Errorf("%s: %s: %v", c.what, conn.who, err)
-				}
-			}
-		}()
-		fromA, fromHome = mustDial(t, a, at), mustDial(t, &card{host: n.home}, at)
-		check("after: "+c.what, true, true)
+		hears(c.what, func() {
+			must(t, n.change(1, c.cut))
+			must(t, n.change(1, c.cut)) // two faults want it
+			must(t, n.change(-1, c.cut))
+		}, c.a, c.other)
+		must(t, n.change(-1, c.cut))
+		hears("after: "+c.what, func() {}, true, true)
 	}
-	must(n.hush(1, b))
-	if _, err := roundTrip(fromA, 150*time.Millisecond); !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("a silent host answers: %v", err)
-	}
-	must(n.hush(-1, b))
-	fromA = mustDial(t, a, at)
-	must(n.plug(b, false))
-	if _, err := roundTrip(fromA, 150*time.Millisecond); !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("an unplugged host answers: %v", err)
-	}
-	must(n.plug(b, true))
-	mustDial(t, a, at)
+	hears("b is silent", func() { must(t, n.hush(1, b)) }, false, false)
+	must(t, n.hush(-1, b))
+	hears("the cable of b is pulled", func() { must(t, n.plug(b, false)) }, false, false)
+	must(t, n.plug(b, true))
+	hears("nothing is cut any more", func() {}, true, true)
 	if _, err := a.dial(b.ip.String() + ":8"); !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("a dead port: %v", err)
 	}

@@ -94,7 +94,7 @@ func pairMenu() []Fault {
 // TestAPairLosesNothing plays a schedule of faults against a master that flushes and waits for its slave.
 func TestAPairLosesNothing(t *testing.T) {
 	t.Parallel()
-	must(t, disksPossible())
+	NeedDisks(t)
 	events := Schedule(seeded(t), 5, pairMenu(), 500*time.Millisecond, 1500*time.Millisecond)
 	c := Start(t, Layout{Sets: []SetLayout{Pair("pair", true)}, DiskMB: 160, Props: map[string]string{"flushDiskType": "SYNC_FLUSH"}})
 	w := c.Run(Load{})

@@ -88,7 +88,7 @@ func TestALaggardDoesNotLead(t *testing.T) {
 // TestAPowerCutOfAWholeRaftGroup: acknowledged is, with SYNC_FLUSH, what a majority has on its disks.
 func TestAPowerCutOfAWholeRaftGroup(t *testing.T) {
 	t.Parallel()
-	must(t, disksPossible())
+	NeedDisks(t)
 	rnd := rand.New(rand.NewPCG(seeded(t), 7))
 	c, w := aRaftGroup(t, Layout{DiskMB: 160, Props: map[string]string{"flushDiskType": "SYNC_FLUSH"}})
 	for range 2 {
@@ -100,7 +100,7 @@ func TestAPowerCutOfAWholeRaftGroup(t *testing.T) {
 // TestDisksOfARaftGroup: a leader whose disk hangs or is full is replaced, or waits for room, and loses nothing.
 func TestDisksOfARaftGroup(t *testing.T) {
 	t.Parallel()
-	must(t, disksPossible())
+	NeedDisks(t)
 	rnd := rand.New(rand.NewPCG(seeded(t), 8))
 	c, w := aRaftGroup(t, Layout{DiskMB: 160, Props: map[string]string{"flushDiskType": "SYNC_FLUSH"}})
 	for _, f := range []Fault{SlowDisk(Leader(), 100*time.Millisecond), SlowDisk(Leader(), 8*time.Second), SlowDisk(Follower(), 8*time.Second), FullDisk(Leader()), FullDisk(Follower())} {
@@ -116,6 +116,17 @@ func TestADataCentreOfARaftGroup(t *testing.T) {
 	c, w := aRaftGroup(t, Layout{NameServers: 2, Sets: []SetLayout{{Name: "raft", Raft: true, Zones: []string{"a", "a", "b"}}}})
 	for _, f := range []Fault{Kill(Zone("b")), Kill(Zone("a")), Unplugged(Zone("b")), Silent(Zone("a"))} {
 		strike(t, c, w, f, rnd, 2*time.Second)
+	}
+	mustFinish(t, w, *patient)
+}
+
+// TestBothLeadersOfTwoGroupsDie: each of two data centres has two members of one group and one of the other.
+func TestBothLeadersOfTwoGroupsDie(t *testing.T) {
+	t.Parallel()
+	rnd := rand.New(rand.NewPCG(seeded(t), 13))
+	c, w := aRaftGroup(t, Layout{NameServers: 2, Sets: []SetLayout{{Name: "one", Raft: true, Zones: []string{"a", "a", "b"}}, {Name: "two", Raft: true, Zones: []string{"b", "b", "a"}}}})
+	for _, f := range []Fault{Kill(Leaders()), Kill(Zone("a")), Both(Kill(Zone("b")), Kill(Leaders()))} {
+		strike(t, c, w, f, rnd, time.Second)
 	}
 	mustFinish(t, w, *patient)
 }
@@ -149,7 +160,7 @@ func raftMenu() []Fault {
 // TestARaftGroupLosesNothing plays a schedule of faults and pairs of faults.
 func TestARaftGroupLosesNothing(t *testing.T) {
 	t.Parallel()
-	must(t, disksPossible())
+	NeedDisks(t)
 	events := Schedule(seeded(t), 5, raftMenu(), 500*time.Millisecond, 1500*time.Millisecond)
 	c, w := aRaftGroup(t, Layout{DiskMB: 160, Props: map[string]string{"flushDiskType": "SYNC_FLUSH"}})
 	for _, e := range events {
