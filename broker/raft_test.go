@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"strings"
@@ -26,15 +27,26 @@ type raftSet struct {
 	more  []conf.Prop
 }
 
-// freeAddr is an address nobody listens on at the moment.
+// freeAddr is an address nobody listens on at the moment, nor two below it, and that the system gives to no connection
+// of its own accord: it can be opened again.
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		port := 20000 + rand.IntN(12000)
+		free := true
+		for _, p := range []int{port, port - 2} {
+			ln, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", p))
+			if err == nil {
+				_ = ln.Close()
+			}
+			free = free && err == nil
+		}
+		if free {
+			return fmt.Sprint("127.0.0.1:", port)
+		}
 	}
-	defer ln.Close()
-	return ln.Addr().String()
+	t.Fatal("no free port")
+	return ""
 }
 
 func startRaft(t *testing.T, more ...conf.Prop) *raftSet {
