@@ -14,6 +14,7 @@ import (
 // feed reads what a program prints, each line once.
 type feed struct {
 	client
+	again  func() client
 	read   int
 	events []peers.Event
 }
@@ -57,15 +58,36 @@ func (s *site) applications(prefix string, makes []application) []*app {
 		a := &app{kind: m.kind, topic: topic, word: fmt.Sprint("app", i)}
 		s.topic(topic)
 		s.routed(topic) // a consumer that starts with half a route looks for the other half after 20 s
-		a.consumer = &feed{client: s.peer(m.version, "consume-told", "topic="+topic, "group=g_"+topic, m.poll, "heartbeat=2000", "work=10")}
-		a.producer = &feed{client: s.peer(m.version, "produce-told", "topic="+topic, "group=p_"+topic, m.poll, sendTimeout)}
+		a.consumer = s.begin(m.version, "consume-told", "topic="+topic, "group=g_"+topic, m.poll, "heartbeat=2000", "work=10")
+		a.producer = s.begin(m.version, "produce-told", "topic="+topic, "group=p_"+topic, m.poll, sendTimeout)
 		all = append(all, a)
 	}
 	for _, a := range all {
-		a.consumer.Ready()
-		a.producer.Ready()
+		a.consumer.isReady()
+		a.producer.isReady()
 	}
 	return all
+}
+
+// begin starts a program that stays; isReady waits for it.
+func (s *site) begin(version, subcommand string, args ...string) *feed {
+	s.t.Helper()
+	start := func() client { return s.peer(version, subcommand, args...) }
+	return &feed{client: start(), again: start}
+}
+
+// isReady waits until a program has started. Java's client ends when a name server needs 3 s for its first answer, as on a machine
+// that boots a dozen hosts at once: that is tried again. Nothing has failed yet, so it is no restart.
+func (f *feed) isReady() {
+	f.s.t.Helper()
+	for range 3 {
+		eventually(f.s.t, time.Minute, func() bool { return f.Ended() || count(f.all(), "ready") > 0 }, "%s to start", f.Name)
+		if count(f.all(), "ready") > 0 {
+			return
+		}
+		*f = feed{client: f.again(), again: f.again}
+	}
+	f.s.t.Fatalf("%s does not start", f.Name)
 }
 
 // stop ends the applications in order. Until then none may have ended.

@@ -19,17 +19,24 @@ func TestDisasters(t *testing.T) {
 	peers.Need(t, peers.GoClient, peers.Clients49, peers.All53)
 	t.Parallel()
 	var all sync.WaitGroup // mostly they wait: for a clock of a client's or a server's
+	turn := make(chan struct{})
+	close(turn) // hosts boot and programs start one deployment after the other
 	for _, d := range []struct {
 		layout string
 		nodes  int
 		run    func(*testing.T, *lab)
-	}{{"d8", 4, standby}, {"d9", 4, crossed}, {"d10", 3, oneGroup}, {"d11", 6, twoGroups}} {
+	}{{"d9", 4, crossed}, {"d10", 3, oneGroup}, {"d11", 6, twoGroups}, {"d8", 4, standby}} {
+		before, mine := turn, make(chan struct{})
+		turn = mine
 		all.Go(func() {
 			t.Run(strings.ToUpper(d.layout), func(t *testing.T) {
+				ready := sync.OnceFunc(func() { close(mine) })
+				defer ready()
+				<-before
 				b := bed.New(t, bed.Options{Nodes: d.nodes})
 				s := layout(t, b, d.layout, rootByKey(b))
 				t.Log(s.deploy())
-				d.run(t, &lab{site: s, layout: d.layout, record: checker.New()})
+				d.run(t, &lab{site: s, layout: d.layout, record: checker.New(), ready: ready})
 				if t.Failed() {
 					consoles(t, b)
 				}
@@ -43,9 +50,10 @@ func TestDisasters(t *testing.T) {
 // start starts the applications and RocketMQ's console.
 func (l *lab) start(applications ...application) {
 	l.t.Helper()
-	l.console = &feed{client: l.peer(peers.Clients49, "console-told")}
+	l.console = l.begin(peers.Clients49, "console-told")
 	l.apps = l.applications(strings.ToUpper(l.layout), applications)
-	l.console.Ready()
+	l.console.isReady()
+	l.ready()
 }
 
 // standby: D8, masters in dc1 (node1 broker-a, node2 broker-b), slaves in dc2 (node3 broker-b, node4 broker-a).

@@ -21,7 +21,8 @@ type lab struct {
 	apps    []*app
 	console *feed
 	record  *checker.Recorder
-	serial  int // of its batches
+	serial  int    // of its batches
+	ready   func() // says that the applications run
 }
 
 type experiment struct {

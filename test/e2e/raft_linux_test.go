@@ -89,9 +89,19 @@ func rollingRestart(x *experiment) {
 	starts := x.starts()
 	x.probe()
 	x.rolls = true
-	b := x.order(4000, 0, 5, 1)
-	begun(b, 100)
-	roll := x.rmqctl("", "restart", x.file, "-y")
+	last := x.order(500, 0, 5, 1)
+	begun(last, 100)
+	rolled := make(chan result)
+	go func() { rolled <- x.rmqctl("", "restart", x.file, "-y") }()
+	var roll result
+	for roll.args == nil {
+		ended(last)
+		select {
+		case roll = <-rolled:
+		default:
+			last = x.order(500, 0, 5, 1)
+		}
+	}
 	x.t.Log(roll)
 	if roll.code != 0 {
 		x.t.Errorf("the roll ends with %d", roll.code)
