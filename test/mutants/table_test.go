@@ -113,6 +113,31 @@ var mutants = []mutant{
 	{"a clock that is set makes files old", "internal/clock/steady.go",
 		"func MonoOf(t time.Time) time.Duration { return t.Sub(begin) }", "func MonoOf(t time.Time) time.Duration { return t.Round(0).Sub(begin.Round(0)) }", unit("./broker/store", "TestAClockThatIsSetDeletesNothing")},
 
+	{"a member of a raft group shows after a start what is not committed", "broker/store/recover.go",
+		"if r.Size > 0 && at+n <= visible {", "if r.Size > 0 {", unit("./broker/store", "TestAStartShowsWhatWasCommittedAndKeepsTheRest")},
+
+	{"a leader's messages are visible when they are written", "broker/store/gated.go",
+		"	s.clog.Advance(to) // readers", "	s.clog.Advance(s.clog.Top()) // readers", unit("./broker/store", "TestNothingIsVisibleOrAnsweredBeforeItIsCommitted")},
+
+	{"a leader takes messages before all it has inherited is committed: offsets are given twice", "broker/store/gate.go",
+		"if s.clog.Written() != s.clog.Top() {", "if false {", unit("./broker/store", "TestWhatIsCutOffIsAnsweredOnceAndItsOffsetsAreGivenAgain")},
+
+	{"what a follower cuts off comes back after a power cut (#10666)", "broker/store/segment/segment.go",
+		"	if err := f.Sync(); err != nil {\n		return fmt.Errorf(\"cut", "	if err := error(nil); err != nil {\n		return fmt.Errorf(\"cut",
+		guard{"./broker/store/torture", "^TestEveryEdgeOfAMember$", nil, false}},
+
+	{"starting anew is not written down before it begins", "broker/store/reset.go",
+		"if err := s.noteReset(r); err != nil {", "if err := error(nil); err != nil {", unit("./broker/store", "TestStartingAnewCutOffAnywhereLeavesTheOldOrTheNew")},
+
+	{"who starts anew does not learn where the queues stood", "broker/store/reset.go",
+		"s.table.Begin(r.queues)", "s.table.Begin(r.queues[:0])", unit("./broker/store", "TestAMemberStartsAnewFromAnothersOldestFile")},
+
+	{"a clean stop deletes what is not committed", "broker/store/commitlog/log.go",
+		"	end := l.Top()\n", "	end := l.Written()\n", unit("./broker/store", "TestAStartShowsWhatWasCommittedAndKeepsTheRest")},
+
+	{"a member's Sync does not sync", "broker/store/commitlog/top.go",
+		"if from < to {", "if false {", unit("./broker/store", "TestSyncReachesBeyondWhatIsVisible")},
+
 	{"a master acknowledges before its slave has it", "broker/ha/master.go",
 		"case m.acks.Covered(next) >= next:", "case m.acks.InSync(next) > 0:", clusters("TestTheSlaveAloneHasAllThatWasAcknowledged")},
 

@@ -253,10 +253,7 @@ func (l *Log) Cut(off int64, drop func(*segment.File) error) error {
 		}
 	}
 	if s := l.find(off); s != nil {
-		if err := s.CutIfNeeded(off - s.Base()); err != nil {
-			return err
-		}
-		return s.Sync() // the zeros may be those of a process that was killed before it had synced them
+		return s.EndAt(off - s.Base())
 	}
 	return nil
 }

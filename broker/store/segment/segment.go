@@ -276,19 +276,36 @@ func (s *File) Cut(at int64) error {
 
 // CutIfNeeded is Cut unless everything from position at reads as zeros already.
 func (s *File) CutIfNeeded(at int64) error {
-	f, err := s.acquire()
+	data, err := s.hasData(at)
+	if err != nil || !data {
+		return err
+	}
+	return s.Cut(at)
+}
+
+// EndAt is CutIfNeeded for zeros that may be those of a process that was killed before it had synced them.
+func (s *File) EndAt(at int64) error {
+	data, err := s.hasData(at)
 	if err != nil {
 		return err
 	}
-	data, err := vfs.HasData(f, at, s.size)
-	s.release()
-	if err != nil {
-		return fmt.Errorf("look behind %d of %s: %w", at, s.path, err)
-	}
 	if !data {
-		return nil
+		return s.Sync()
 	}
 	return s.Cut(at)
+}
+
+func (s *File) hasData(at int64) (bool, error) {
+	f, err := s.acquire()
+	if err != nil {
+		return false, err
+	}
+	defer s.release()
+	data, err := vfs.HasData(f, at, s.size)
+	if err != nil {
+		return false, fmt.Errorf("look behind %d of %s: %w", at, s.path, err)
+	}
+	return data, nil
 }
 
 // ModTime is when the file was last written.
