@@ -24,7 +24,7 @@ const (
 
 // forward hands the request of x on, if it is to be handed on. It is false when the caller has to answer.
 func (p *Send) forward(x *remoting.Exchange) bool {
-	if st := p.Role.Load(); st.Takes() || !st.Forward || p.Elsewhere == nil {
+	if st := p.Role.Load(); st.Takes() || !st.Forward || p.Elsewhere == nil || p.Stopping() { // who stops waits for what it holds
 		return false
 	}
 	if hop, _ := x.Request.Fields.Get(hopField); hop != "" {
