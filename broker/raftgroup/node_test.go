@@ -72,7 +72,7 @@ func TestNothingAcknowledgedIsLostOverKills(t *testing.T) {
 	}
 }
 
-// TestAKilledLeaderIsReplacedWithoutWaitingForTheTimeout: with a tick of a minute no timeout can have helped.
+// TestAKilledLeaderIsReplacedWithoutWaitingForTheTimeout: the followers' timeouts are too long to have helped.
 func TestAKilledLeaderIsReplacedWithoutWaitingForTheTimeout(t *testing.T) {
 	g := newNetGroup(t, 3)
 	g.start()
@@ -80,7 +80,7 @@ func TestAKilledLeaderIsReplacedWithoutWaitingForTheTimeout(t *testing.T) {
 	l.put("x", patience)
 	g.level()
 	for _, m := range g.m {
-		if m != l { // no tick comes any more
+		if m != l {
 			if err := m.node.call(context.Background(), func(c *Core) { c.timeout = 1 << 30 }); err != nil {
 				t.Fatal(err)
 			}
