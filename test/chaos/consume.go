@@ -38,11 +38,11 @@ func (w *Workload) consume(ctx context.Context, q protocol.MessageQueue) {
 	rc := newRemoting()
 	defer rc.Close()
 	c, _ := client.New(client.Options{NameServers: []string{"none"}, Timeout: time.Second, Remoting: rc})
-	next, at := int64(0), ""
+	next, at, served := int64(0), "", time.Now()
 	for ctx.Err() == nil {
 		addr := w.router.reader(q.BrokerName)
 		if addr == "" || addr != at {
-			from, err := w.resume(ctx, c, addr, q, next)
+			from, err := w.resume(ctx, c, addr, q, next, served)
 			if err != nil {
 				pause(ctx, 10*time.Millisecond)
 				continue
@@ -59,6 +59,7 @@ func (w *Workload) consume(ctx context.Context, q protocol.MessageQueue) {
 			pause(ctx, 20*time.Millisecond)
 			continue
 		}
+		served = time.Now()
 		if next = w.saw(addr, q, next, got.Messages); len(got.Messages) > 0 {
 			w.commit(ctx, c, addr, q, next)
 		}
@@ -89,8 +90,8 @@ func (w *Workload) commit(ctx context.Context, c *client.Client, addr string, q 
 	g.commits[q] = append(g.commits[q], commit{time.Now(), next})
 }
 
-// resume asks where the group stands. No commit older than Saved may be forgotten.
-func (w *Workload) resume(ctx context.Context, c *client.Client, addr string, q protocol.MessageQueue, was int64) (int64, error) {
+// resume asks where the group stands. No commit may be forgotten that was older than Saved when the queue was last served.
+func (w *Workload) resume(ctx context.Context, c *client.Client, addr string, q protocol.MessageQueue, was int64, served time.Time) (int64, error) {
 	if addr == "" {
 		return 0, fmt.Errorf("nobody to read from")
 	}
@@ -110,12 +111,12 @@ func (w *Workload) resume(ctx context.Context, c *client.Client, addr string, q 
 	}
 	cs := g.commits[q]
 	for i := len(cs) - 1; i >= 0; i-- {
-		if time.Since(cs[i].at) < w.Saved {
+		if served.Sub(cs[i].at) < w.Saved {
 			continue
 		}
 		if at < cs[i].offset {
-			g.forgot = append(g.forgot, fmt.Sprintf("%v queue %d: %d was committed %v ago, and %s says %d", q.BrokerName, q.QueueID, cs[i].offset,
-				time.Since(cs[i].at).Round(time.Millisecond), w.c.nameOf(addr), at))
+			g.forgot = append(g.forgot, fmt.Sprintf("%v queue %d: %d was committed %v before the end of service, and %s says %d", q.BrokerName, q.QueueID, cs[i].offset,
+				served.Sub(cs[i].at).Round(time.Millisecond), w.c.nameOf(addr), at))
 		}
 		break
 	}

@@ -5,7 +5,7 @@ package chaos
 //	full       a file takes the last byte
 //	slow       the file system is frozen (FIFREEZE) and thawed again and again: each write and each fsync waits for its turn
 //	power cut  the file system is shut down without flushing its journal (EXT4_IOC_SHUTDOWN), and mounted anew: what no fsync
-//	           and no writeback brought to the disk is gone, torn and reordered as ext4 has it
+//	           and no writeback brought to the disk is gone, torn and reordered as ext4 has it. The host's boot id is another then
 
 import (
 	"errors"
@@ -34,6 +34,7 @@ type disk struct {
 	slow       chan struct{}
 	slowed     sync.WaitGroup
 	full       int
+	cuts       int // of its power
 }
 
 func newDisk(dir string, megabytes int) (*disk, error) {
@@ -162,6 +163,7 @@ func (d *disk) cutPower() error {
 	if err != nil {
 		return fmt.Errorf("cut the power of %s: %w", d.dir, err)
 	}
+	d.cuts++
 	return nil
 }
 
@@ -169,7 +171,7 @@ func (d *disk) cutPower() error {
 func NeedDisks(t testing.TB) {
 	t.Helper()
 	Need(t)
-	for _, tool := range []string{"mkfs.ext4", "mount", "losetup"} {
+	for _, tool := range []string{"mkfs.ext4", "mount", "losetup", "unshare"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			if os.Getenv("CI") == "true" {
 				t.Fatalf("CI must be able to make disks: %v", err)

@@ -24,7 +24,8 @@
 // chosen (-seed); when a process answers is up to the machine.
 //
 //	Kill          SIGKILL, later started again
-//	PowerCut      SIGKILL, and the disk loses what was not flushed: its ext4 is shut down without its journal and mounted anew
+//	PowerCut      SIGKILL, and the disk loses what was not flushed: its ext4 is shut down without its journal and mounted anew,
+//	              and the boot id is another
 //	Pause         SIGSTOP, SIGCONT
 //	Isolated      no way to and from all other members and name servers, while clients still get through
 //	Halves, OneWay, Bridge    partitions; packets are dropped by nft where they arrive
@@ -44,7 +45,7 @@
 // 25 ms. Each attempt is recorded as acknowledged, refused or unknown. SEND_OK alone is an acknowledgement. What ours refuses with
 // a status that says "not stored" must never be seen. Half of the producers send a message again until it is acknowledged, the
 // others go on with the next. The consumers of a group commit, follow the route to another replica, and begin there where that
-// one says the group stands: a commit older than Load.Saved must not be forgotten. A watcher reads each replica directly: what
+// one says the group stands: a commit that was older than Load.Saved when service ended must not be forgotten. A watcher reads each replica directly: what
 // it was given must stay. A prober sends every 25 ms whatever became of the probes before: from a kill to the first
 // acknowledgement of a message sent after it is the time without a writable leader.
 //

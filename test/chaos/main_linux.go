@@ -49,10 +49,12 @@ func Main(m *testing.M) int {
 	return 0
 }
 
-// settle makes the namespaces fit to live in: nothing mounted here is seen outside, nothing is routed.
+// settle makes the namespaces fit to live in: what is mounted here is not seen outside, and is seen in namespaces made from here.
 func settle() error {
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return err
+	for _, how := range []uintptr{unix.MS_PRIVATE, unix.MS_SHARED} {
+		if err := unix.Mount("", "/", "", unix.MS_REC|how, ""); err != nil {
+			return err
+		}
 	}
 	return command("ip", "link", "set", "lo", "up")
 }

@@ -68,6 +68,11 @@ func (m *Member) Start() error {
 	} else {
 		p.cmd = peers.Command(m.c.t, m.c.layout.Program, m.kind, m.Home, conf)
 	}
+	if m.disk != nil {
+		if err := m.boot(p); err != nil {
+			return err
+		}
+	}
 	out, err := os.Create(p.log)
 	if err != nil {
 		return err
@@ -85,6 +90,20 @@ func (m *Member) Start() error {
 		close(p.done)
 	}()
 	m.proc, m.stopped = p, 0
+	return nil
+}
+
+// boot lets the process see a boot id of its host's own, which is another after each power cut. Disks that are unmounted later
+// leave its mount namespace, too.
+func (m *Member) boot(p *process) error {
+	file := filepath.Join(m.Home, "boot_id")
+	if err := os.WriteFile(file, fmt.Appendf(nil, "%08d-0000-4000-8000-%012d\n", m.card.no, m.disk.cuts), 0o644); err != nil {
+		return err
+	}
+	args := append([]string{"--mount", "--propagation", "slave", "--", "/bin/sh", "-c", `mount --bind "$1" /proc/sys/kernel/random/boot_id && shift && exec "$@"`, "sh", file, p.cmd.Path}, p.cmd.Args[1:]...)
+	outer := exec.Command("unshare", args...)
+	outer.Env, outer.Dir = p.cmd.Env, p.cmd.Dir
+	p.cmd = outer
 	return nil
 }
 

@@ -3,6 +3,7 @@
 package chaos
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -95,6 +96,41 @@ func TestAPowerCutOfAWholeRaftGroup(t *testing.T) {
 		strike(t, c, w, PowerCut(All()), rnd, 100*time.Millisecond)
 	}
 	mustFinish(t, w, *patient)
+}
+
+// TestAPowerCutOfOneHost: acknowledged is, with ASYNC_FLUSH, what a majority has in memory, so one host may forget. It must not
+// help to elect a leader before it has got back what it forgot.
+func TestAPowerCutOfOneHost(t *testing.T) {
+	t.Parallel()
+	NeedDisks(t)
+	rnd := rand.New(rand.NewPCG(seeded(t), 14))
+	c, w := aRaftGroup(t, Layout{DiskMB: 160, Props: map[string]string{"flushDiskType": "ASYNC_FLUSH"}})
+	for _, f := range []Fault{PowerCut(Leader()), PowerCut(Follower()), DuringRecovery(PowerCut(Follower()), Kill(Leader()))} {
+		strike(t, c, w, f, rnd, 500*time.Millisecond)
+		must(t, c.caughtUp(c.Sets[0], *patient))
+	}
+	mustFinish(t, w, *patient)
+}
+
+// caughtUp waits until the leader says that all members are with it. Two hosts that forget at once are more than a group of three
+// can stand with ASYNC_FLUSH.
+func (c *Cluster) caughtUp(s *Set, within time.Duration) error {
+	return c.until(within, func() error {
+		leader, err := c.AwaitLeader(s, within)
+		if err != nil {
+			return err
+		}
+		state, err := leader.state()
+		if err != nil {
+			return err
+		}
+		for _, m := range state.Members {
+			if !m.InSync || !m.Connected && m.ID != state.Self {
+				return fmt.Errorf("%s does not have %+v with it", leader.Name, m)
+			}
+		}
+		return nil
+	})
 }
 
 // TestDisksOfARaftGroup: a leader whose disk hangs or is full is replaced, or waits for room, and loses nothing.

@@ -22,7 +22,7 @@ type Load struct {
 	Queues    int32         // of each set; 0: 4
 	Producers int           // 0: 8
 	Pause     time.Duration // of a producer between sends, on average; 0: 2 ms
-	Saved     time.Duration // how old a forgotten commit of the group may be; 0: 8 s, the brokers' interval and the slaves'
+	Saved     time.Duration // how old a commit of the group may be that is forgotten when service ends; 0: 8 s, the brokers' interval and the slaves'
 	MayLose   bool          // acknowledged messages may go with their broker, as under ASYNC_MASTER with a promotion
 	ReadAhead bool          // readers may have seen what was not acknowledged and went with its broker, as under SYNC_MASTER with one
 }
