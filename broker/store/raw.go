@@ -166,6 +166,9 @@ func (s *Store) publishRaw(off int64, b []byte) (err error) {
 	w := &s.raw.walk
 	w.read, w.segment, w.limit, w.block, w.crc = s.read, s.o.SegmentSize, off+int64(len(b)), 4<<10, true
 	w.buf = nil
+	if b == nil { // a commit: all of it is read back
+		w.block = 64 << 10
+	}
 	s.raw.found, s.raw.keys = s.raw.found[:0], s.raw.keys[:0]
 	at, last, stored, bytes := s.raw.at, int64(-1), int64(0), 0
 	var r message.Record
