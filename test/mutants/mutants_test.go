@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -20,7 +21,7 @@ const limit = 90 * time.Second
 func TestMutants(t *testing.T) {
 	root := sources(t)
 	at := make(chan struct{}, runtime.NumCPU())
-	for _, m := range mutants {
+	for _, m := range slices.Concat(mutants, simMutants) {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
 			at <- struct{}{}
@@ -47,7 +48,7 @@ func TestGuardsPassWithoutAMutant(t *testing.T) {
 	root := sources(t)
 	var mu sync.Mutex // guards seen
 	seen := map[string]bool{}
-	for _, m := range mutants {
+	for _, m := range slices.Concat(mutants, simMutants) {
 		if m.caught.processes {
 			continue // test/chaos itself is where these pass
 		}

@@ -309,7 +309,7 @@ func (w *world) appoint() {
 // emptyRefused is what an operator does who is told to empty a slave's store, again and again.
 func (w *world) emptyRefused() {
 	for _, n := range w.nodes {
-		if m := w.nodes[n.masterID]; n.role == slave && n.up2 == nil && strings.Contains(n.why, "empty") && m.role == master {
+		if m := w.nodes[n.masterID]; n.role == slave && n.up2 == nil && strings.Contains(n.why, "empty") && m.life != 0 {
 			n.say("operator: its store is emptied")
 			w.Tally.Add("stores emptied", 1)
 			w.cutting(n, 0, m.life)

@@ -22,7 +22,7 @@ func peer(id uint64) raftgroup.Peer {
 
 func (m *member) options(fsys vfs.FS) raftgroup.CoreOptions {
 	o := raftgroup.CoreOptions{
-		FS: fsys, Dir: dir, Group: "g", Self: m.id, Log: m.theLog(), Bootstrap: !m.joining, IndexEntries: 64,
+		FS: fsys, Dir: dir, Group: "g", Self: m.id, Log: m.theLog(), Bootstrap: !m.joining, IndexEntries: m.w.per,
 		Rand: rand.New(rand.NewPCG(m.w.Rand.Uint64(), m.id)), Durable: func() bool { return m.w.syncFlush }, Boot: strconv.Itoa(m.boots),
 	}
 	for _, id := range m.w.peers {

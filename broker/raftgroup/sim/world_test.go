@@ -23,6 +23,7 @@ type world struct {
 	syncFlush bool
 	real      bool // the members' logs are stores, on their disks
 	seg       int64
+	per       int64         // records in a file of the index
 	pace      time.Duration // between two appends of one leader, about
 	peers     []uint64      // whom the group began with
 	calm      bool          // no more faults
@@ -34,6 +35,7 @@ const maxMembers = 8
 func newWorld(seed uint64, real bool, trace func(string)) *world {
 	w := &world{World: sim.New(seed, trace), real: real}
 	w.model = newModel(w)
+	w.per = []int64{8, 8, 64}[seed%3]
 	n := []int{3, 3, 3, 3, 3, 5, 5, 5, 2, 4, 1}[w.Rand.IntN(11)]
 	w.syncFlush = w.Rand.IntN(2) == 0 || true
 	w.seg = 1024 << w.Rand.IntN(4)
