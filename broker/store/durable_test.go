@@ -152,14 +152,14 @@ func TestASegmentThatAKilledProcessMadeKeepsItsName(t *testing.T) {
 	tune.SyncFlush = true
 	o.Tunables = &tune
 	mem := vfs.NewMem()
-	off := false
+	var off atomic.Bool
 	disk := &vfs.Fault{FS: mem}
 	disk.Before = func(op vfs.Op) error {
 		if op.Kind == "syncdir" && strings.HasSuffix(op.Name, "/commitlog") {
 			list, _ := mem.ReadDir(op.Name)
-			off = off || len(list) > 0
+			off.Store(off.Load() || len(list) > 0)
 		}
-		if off {
+		if off.Load() {
 			return errors.New("killed")
 		}
 		return nil

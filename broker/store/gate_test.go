@@ -241,6 +241,13 @@ func TestWhatIsCutOffIsAnsweredOnceAndItsOffsetsAreGivenAgain(t *testing.T) {
 	wantWhole(t, s)
 }
 
+// heard is what a listener was told by now.
+func heard(l *listener) ([]PutResult, []error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return append([]PutResult(nil), l.told...), append([]error(nil), l.errs...)
+}
+
 func TestWhoWaitsTooLongIsToldThatItFailedAndTheMessageMayAppearLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, l := &group{}, newListener()
@@ -250,25 +257,27 @@ func TestWhoWaitsTooLongIsToldThatItFailedAndTheMessageMayAppearLater(t *testing
 		time.Sleep(2 * time.Second)
 		put(t, s, l, "b")
 		synctest.Wait()
-		if len(l.told) != 0 {
-			t.Fatal(l.told)
+		if told, _ := heard(l); len(told) != 0 {
+			t.Fatal(told)
 		}
 		time.Sleep(700 * time.Millisecond)
-		if len(l.told) != 1 || l.told[0].Status != UnknownError || !errors.Is(l.errs[0], ErrNotCommitted) {
-			t.Fatal(l.told, l.errs)
+		synctest.Wait()
+		if told, errs := heard(l); len(told) != 1 || told[0].Status != UnknownError || !errors.Is(errs[0], ErrNotCommitted) {
+			t.Fatal(told, errs)
 		}
 		mustCommit(t, s, s.End())
-		if len(l.told) != 2 || l.told[1].Status != PutOK || l.told[1].QueueOffset != 1 {
-			t.Fatal(l.told)
+		if told, _ := heard(l); len(told) != 2 || told[1].Status != PutOK || told[1].QueueOffset != 1 {
+			t.Fatal(told)
 		}
 		if got := fmt.Sprint(bodies(t, s, "T", 0)); got != "[a b]" {
 			t.Fatal(got)
 		}
 		time.Sleep(5 * time.Second)
+		synctest.Wait()
 		put(t, s, l, "c")
 		mustClose(t, s) // outcome unknown
-		if len(l.told) != 3 || !errors.Is(l.errs[2], ErrClosed) {
-			t.Fatal(l.told, l.errs)
+		if told, errs := heard(l); len(told) != 3 || !errors.Is(errs[2], ErrClosed) {
+			t.Fatal(told, errs)
 		}
 	})
 }
@@ -331,10 +340,10 @@ func TestWhatTheGateHoldsNeverChanges(t *testing.T) {
 
 func TestAFailedWriteLeavesTheRoundsBeforeItAndTheirOffsets(t *testing.T) {
 	g, l := &group{}, newListener()
-	full := false
+	var full atomic.Bool
 	disk := &vfs.Fault{FS: vfs.NewMem()}
 	disk.Before = func(op vfs.Op) error {
-		if full && op.Kind == "write" && op.Len > 0 && bytes.Contains([]byte(op.Name), []byte("commitlog/0")) {
+		if full.Load() && op.Kind == "write" && op.Len > 0 && bytes.Contains([]byte(op.Name), []byte("commitlog/0")) {
 			return vfs.ErrNoSpace
 		}
 		return nil
@@ -342,12 +351,12 @@ func TestAFailedWriteLeavesTheRoundsBeforeItAndTheirOffsets(t *testing.T) {
 	s := mustOpen(t, disk, member(g))
 	mustLead(t, s)
 	put(t, s, l, "a")
-	full = true
+	full.Store(true)
 	put(t, s, l, "b")
 	if len(l.told) != 1 || l.told[0].Status == PutOK || s.End() != g.all()[0].to() {
 		t.Fatal(l.told, s.End())
 	}
-	full = false
+	full.Store(false)
 	s.state.room(s)
 	put(t, s, l, "c")
 	mustCommit(t, s, s.End())

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 	"testing"
 
 	"rmqctl/internal/vfs"
@@ -125,18 +126,19 @@ func TestStartingAnewCutOffAnywhereLeavesTheOldOrTheNew(t *testing.T) {
 		if err := f.Close(); err != nil {
 			t.Fatal(err)
 		}
-		n, ended := 0, false
+		var n atomic.Int32
+		var begun atomic.Bool
 		disk := &vfs.Fault{FS: mem}
 		disk.Before = func(op vfs.Op) error {
-			if ended && op.Kind != "read" && op.Kind != "open" && op.Kind != "readdir" && op.Kind != "lock" && op.Kind != "usage" {
-				if n++; n >= cut {
+			if begun.Load() && op.Kind != "read" && op.Kind != "open" && op.Kind != "readdir" && op.Kind != "lock" && op.Kind != "usage" {
+				if int(n.Add(1)) >= cut {
 					return errors.New("the power is off")
 				}
 			}
 			return nil
 		}
 		f = mustOpen(t, disk, member(&group{}))
-		ended = true
+		begun.Store(true)
 		err := f.Reset(from, ends)
 		rng := rand.New(rand.NewPCG(uint64(cut), 5))
 		left := []*vfs.Mem{mem.Clone(), mem.PowerCut(rng, vfs.AnyCut(rng)), mem.CrashClone(nil, 0)}
