@@ -46,11 +46,15 @@ type application struct{ kind, version, poll string }
 // client-go it is a constant, 30 s.
 var makes = []application{{"java 4.9.8", peers.Clients49, "poll=1000"}, {"client-go 2.1.2", peers.GoClient, ""}}
 
-// sendTimeout is what an application that wants to go on elsewhere chooses; the clients' default is 3 s.
-const sendTimeout = "timeout=1000"
+// How long a send may take: the clients' default where there is but one place to send to, less where an application wants to go
+// on elsewhere.
+const (
+	patient   = "timeout=3000"
+	impatient = "timeout=1000"
+)
 
 // applications starts them. Every name server is in their list: nothing has failed yet.
-func (s *site) applications(prefix string, makes []application) []*app {
+func (s *site) applications(prefix, timeout string, makes []application) []*app {
 	s.t.Helper()
 	var all []*app
 	for i, m := range makes {
@@ -59,7 +63,7 @@ func (s *site) applications(prefix string, makes []application) []*app {
 		s.topic(topic)
 		s.routed(topic) // a consumer that starts with half a route looks for the other half after 20 s
 		a.consumer = s.begin(m.version, "consume-told", "topic="+topic, "group=g_"+topic, m.poll, "heartbeat=2000", "work=10")
-		a.producer = s.begin(m.version, "produce-told", "topic="+topic, "group=p_"+topic, m.poll, sendTimeout)
+		a.producer = s.begin(m.version, "produce-told", "topic="+topic, "group=p_"+topic, m.poll, timeout)
 		all = append(all, a)
 	}
 	for _, a := range all {

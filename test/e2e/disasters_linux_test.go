@@ -48,17 +48,17 @@ func TestDisasters(t *testing.T) {
 }
 
 // start starts the applications and RocketMQ's console.
-func (l *lab) start(applications ...application) {
+func (l *lab) start(timeout string, applications ...application) {
 	l.t.Helper()
 	l.console = l.begin(peers.Clients49, "console-told")
-	l.apps = l.applications(strings.ToUpper(l.layout), applications)
+	l.apps = l.applications(strings.ToUpper(l.layout), timeout, applications)
 	l.console.isReady()
 	l.ready()
 }
 
 // standby: D8, masters in dc1 (node1 broker-a, node2 broker-b), slaves in dc2 (node3 broker-b, node4 broker-a).
 func standby(t *testing.T, l *lab) {
-	l.start(makes...)
+	l.start(impatient, makes...)
 	l.experiment(t, "X1", "nothing fails", nothingFails)
 
 	l.experiment(t, "X2", "the slaves' data centre dies while 1,000 are being sent", func(x *experiment) {
@@ -126,7 +126,7 @@ func standby(t *testing.T, l *lab) {
 // crossed: D9, in dc1 node1 (master of broker-a) and node2 (slave of broker-b), in dc2 node3 (master of broker-b) and node4
 // (slave of broker-a).
 func crossed(t *testing.T, l *lab) {
-	l.start(makes...)
+	l.start(impatient, makes...)
 	l.experiment(t, "X1", "nothing fails", nothingFails)
 
 	l.experiment(t, "X6", "data centre 1 dies while 1,000 are being sent", func(x *experiment) {

@@ -19,7 +19,7 @@ import (
 
 // oneGroup: D10, node1 leads when it is level.
 func oneGroup(t *testing.T, l *lab) {
-	l.start(append(makes, application{"java, 30 s", peers.Clients49, "poll=30000"})...)
+	l.start(patient, append(makes, application{"java, 30 s", peers.Clients49, "poll=30000"})...)
 	l.experiment(t, "X1", "nothing fails", nothingFails)
 
 	l.experiment(t, "X13", "the leader's process is killed while 1,000 are being sent", func(x *experiment) {
@@ -49,7 +49,7 @@ func oneGroup(t *testing.T, l *lab) {
 
 // twoGroups: D11, broker-r0 on node1, node2 (dc1) and node6 (dc2), broker-r1 on node4, node5 (dc2) and node3 (dc1).
 func twoGroups(t *testing.T, l *lab) {
-	l.start(append(makes, application{"java 5.3.3", peers.All53, "poll=1000"})...)
+	l.start(impatient, append(makes, application{"java 5.3.3", peers.All53, "poll=1000"})...)
 	l.experiment(t, "X1", "nothing fails", nothingFails)
 
 	l.experiment(t, "X14", "one leader's host loses its power while 1,000 are being sent", func(x *experiment) {
