@@ -4,10 +4,12 @@ package chaos
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"syscall"
 	"testing"
 
@@ -27,6 +29,7 @@ func Main(m *testing.M) int {
 			fmt.Fprintln(os.Stderr, "chaos: prepare the namespace:", err)
 			return 1
 		}
+		atOnce(3)
 		return m.Run()
 	case Possible() != nil:
 		return m.Run()
@@ -47,6 +50,16 @@ func Main(m *testing.M) int {
 		return 1
 	}
 	return 0
+}
+
+// atOnce has more tests run at once than there may be processors: most of their time they wait.
+func atOnce(n int) {
+	flag.Parse()
+	asked := false
+	flag.Visit(func(f *flag.Flag) { asked = asked || f.Name == "test.parallel" })
+	if !asked && runtime.GOMAXPROCS(0) < n {
+		_ = flag.Set("test.parallel", strconv.Itoa(n))
+	}
 }
 
 // settle makes the namespaces fit to live in: what is mounted here is not seen outside, and is seen in namespaces made from here.

@@ -164,7 +164,7 @@ var mutants = []mutant{
 	{"members of a raft group do not flush", "broker/raftgroup/work.go",
 		"	if !c.durable() {\n", "	if true {\n", clusters("TestAPowerCutOfAWholeRaftGroup")},
 
-	{"votes ask nothing about terms and logs: who lags may lead (#2178)", "broker/raftgroup/core.go",
+	{"votes ask nothing about terms and logs: who lags may lead (#2178)", "broker/raftgroup/step.go",
 		"	before := c.rn.BasicStatus()\n	if m.Type == pb.MsgAppResp", `	before := c.rn.BasicStatus()
 	if m.Type == pb.MsgVote || m.Type == pb.MsgPreVote {
 		m.LogTerm, m.Index = 1<<30, 1<<40
