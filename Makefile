@@ -25,7 +25,7 @@ unit: ## tests that need neither root nor Java
 	$(GO) test -timeout 15m $$($(GO) list ./... | grep -v '^rmqctl/test/')
 
 system: build peers ## real clients, mqadmin and brokers; four systemd hosts (root on Linux, else skipped with the reason)
-	RMQCTL=$(CURDIR)/bin/rmqctl $(GO) test -p 1 -count=1 -timeout 40m -v $$($(GO) list ./test/...)
+	RMQCTL=$(CURDIR)/bin/rmqctl $(GO) test -p $(or $(SYSTEM_P),2) -count=1 -timeout 40m -v $$($(GO) list ./test/...)
 
 peers: ## fetch Apache RocketMQ's jars by Maven (skipped with the reason where Maven is missing)
 	test/java/fetch.sh
