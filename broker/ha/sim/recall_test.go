@@ -102,6 +102,10 @@ func (l *link) give(it decide.Side, sums map[int64][]byte) {
 // pour sends what the master has lost.
 func (l *link) pour(from, to int64) {
 	s := l.s
+	if from < s.tape.Base || to > s.tape.End() { // cleaned away since
+		l.closeSlave()
+		return
+	}
 	for at := from; at < to; {
 		n := min(to-at, s.w.seg-at%s.w.seg, 1+s.w.Rand.Int64N(1024))
 		off, b := at, bytes.Clone(s.tape.Slice(at, at+n))
