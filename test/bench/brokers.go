@@ -138,6 +138,9 @@ func (k *broker) startGroup(ctx context.Context) error {
 	for late := time.Now().Add(2 * time.Minute); time.Now().Before(late) && ctx.Err() == nil; time.Sleep(50 * time.Millisecond) {
 		for i := range members {
 			if k.leads = k.port + 10*i; k.isLeader(ctx) {
+				if i > 0 { // the first one's cost is the leader's
+					k.master, k.slaves[i-1] = k.slaves[i-1], k.master
+				}
 				return k.ready(ctx, time.Minute)
 			}
 		}
