@@ -128,7 +128,9 @@ func (w *world) level(n *node) bool {
 			return false
 		}
 	}
-	n.lost = nil
+	if len(n.image) >= len(n.lost) {
+		n.lost = nil
+	}
 	return true
 }
 

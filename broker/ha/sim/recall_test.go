@@ -4,10 +4,12 @@ package sim
 
 import (
 	"bytes"
+	"math"
 	"slices"
 	"time"
 
 	"rmqctl/broker/ha/decide"
+	"rmqctl/broker/ha/epoch"
 )
 
 const (
@@ -47,7 +49,7 @@ func (n *node) endAsking() {
 			continue
 		}
 		for _, s := range n.heard {
-			if msg.in(s.image) && s.tape.Base <= n.tape.End() && slices.Contains(n.list(), s.list().Cut(s.tape.End()).Last()) {
+			if msg.in(s.image) && s.tape.Base <= n.tape.End() && s.ofLineage(n) {
 				n.w.Fail("broker %d leads without message %d, which was acknowledged and which its slave %d has; it was asked", n.id, id, s.id)
 				return
 			}
@@ -140,4 +142,11 @@ func (n *node) heardFrom(s *node) {
 		n.heard = append(n.heard, s)
 		n.askFor(recallGrace)
 	}
+}
+
+// ofLineage tells whether all of a slave's log is of masterships that a master knows, as far as it knows them.
+func (n *node) ofLineage(m *node) bool {
+	end := n.tape.End()
+	off, _, ok, _ := epoch.Common(m.list(), math.MaxInt64, n.list(), end)
+	return ok && off == end
 }
