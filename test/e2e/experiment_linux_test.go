@@ -103,6 +103,7 @@ func (x *experiment) judge() {
 				x.tell(b)
 			}
 		}
+		f.rereadBound += busiest(f.times, commitInterval)
 		if a.producer.Ended() || a.consumer.Ended() {
 			f.restarts++
 			x.t.Errorf("%s: a client has ended by itself", a.kind)
@@ -150,7 +151,6 @@ func (x *experiment) account(f *figure, b *batch) {
 		}
 	}
 	places, bodies := map[string]int{}, map[string]int{}
-	var times []int64
 	read := last
 	for _, e := range b.received() {
 		at := fmt.Sprint(e.From, e.Queue, e.Offset)
@@ -164,10 +164,9 @@ func (x *experiment) account(f *figure, b *batch) {
 			f.rereadBound++
 		}
 		if x.rolls { // each restart is a fault: whenever it came
-			times = append(times, e.At)
+			f.times = append(f.times, e.At)
 		}
 	}
-	f.rereadBound += busiest(times, commitInterval)
 	f.received += len(bodies)
 	for body := range acked {
 		if bodies[body] == 0 {
@@ -264,6 +263,7 @@ type figure struct {
 	restarts int
 
 	rereadBound, copiesBound int
+	times                    []int64       // of everything received, in a roll
 	quiet                    time.Duration // the longest time without an acknowledgement while there was something to send
 	read                     time.Duration // from the last acknowledgement, fault or resumption until everything was read
 	leaderless               time.Duration // measured by a prober of our own; raft groups only
