@@ -155,7 +155,7 @@ func (d *disk) cutPower() error {
 	err = unix.IoctlSetPointerInt(fd, ext4Shutdown, noLogFlush)
 	unix.Close(fd)
 	if err == nil {
-		err = unix.Unmount(d.dir, 0)
+		err = d.unmountNow()
 	}
 	if err == nil {
 		err = d.mount()
@@ -165,6 +165,16 @@ func (d *disk) cutPower() error {
 	}
 	d.cuts++
 	return nil
+}
+
+// unmountNow waits for who is about to let go: the kernel frees the files of a killed process a moment after it was waited for,
+// and a process that this one is starting has our descriptors until it runs its program.
+func (d *disk) unmountNow() (err error) {
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if err = unix.Unmount(d.dir, 0); !errors.Is(err, syscall.EBUSY) || time.Now().After(end) {
+			return err
+		}
+	}
 }
 
 // NeedDisks is Need for what Layout.DiskMB gives.

@@ -24,7 +24,7 @@ import (
 var longGroup = strings.Repeat("g", 150)
 
 // shared are the files that every broker writes; by their first element below the root.
-var shared = []string{"commitlog", "consumequeue", "index", "checkpoint", "abort", "lock", "rmqctl-identity.json", "ages.json", "queue.ends", "lost+found",
+var shared = []string{"commitlog", "consumequeue", "index", "checkpoint", "abort", "lock", "rmqctl-identity.json", "ages.json", "queue.ends", "rmqctl-epochs.json", "lost+found",
 	"config/topics.json", "config/subscriptionGroup.json", "config/consumerOffset.json", "config/delayOffset.json"}
 
 // foreign gives the length and a checksum of all files that are not ours to write.
