@@ -56,13 +56,13 @@ func newDisk(dir string, megabytes int) (*disk, error) {
 	return d, err
 }
 
-func (d *disk) mount() error   { return command("mount", "-o", "loop", d.image, d.dir) }
-func (d *disk) unmount() error { return unix.Unmount(d.dir, unix.MNT_DETACH) }
+func (d *disk) mount() error  { return command("mount", "-o", "loop", d.image, d.dir) }
+func (d *disk) detach() error { return unix.Unmount(d.dir, unix.MNT_DETACH) }
 
 // remove ends the disk.
 func (d *disk) remove() {
 	_ = d.setSlow(0)
-	_ = d.unmount()
+	_ = d.detach()
 }
 
 func (d *disk) ioctl(what uint, arg uintptr) error {
@@ -155,7 +155,7 @@ func (d *disk) cutPower() error {
 	err = unix.IoctlSetPointerInt(fd, ext4Shutdown, noLogFlush)
 	unix.Close(fd)
 	if err == nil {
-		err = d.unmountNow()
+		err = d.unmount()
 	}
 	if err == nil {
 		err = d.mount()
@@ -167,9 +167,9 @@ func (d *disk) cutPower() error {
 	return nil
 }
 
-// unmountNow waits for who is about to let go: the kernel frees the files of a killed process a moment after it was waited for,
+// unmount waits for who is about to let go: the kernel frees the files of a killed process a moment after it was waited for,
 // and a process that this one is starting has our descriptors until it runs its program.
-func (d *disk) unmountNow() (err error) {
+func (d *disk) unmount() (err error) {
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		if err = unix.Unmount(d.dir, 0); !errors.Is(err, syscall.EBUSY) || time.Now().After(end) {
 			return err
