@@ -22,6 +22,7 @@ import (
 	"rmqctl/broker/ha/epoch"
 	"rmqctl/broker/role"
 	"rmqctl/internal/protocol"
+	"rmqctl/internal/vfs"
 )
 
 const (
@@ -75,7 +76,11 @@ func (b *Broker) leadLocked(ctx context.Context, cfg *config.Config, at int64, s
 	if err := b.takePuts(); err != nil {
 		return err
 	}
-	if err := b.epochs.Lead(at, epoch.NewLife(), b.store.MaxPhysical()); err != nil {
+	err := b.epochs.Lead(at, epoch.NewLife(), b.store.MaxPhysical())
+	if vfs.IsNoSpace(err) {
+		err = b.beginLater(at)
+	}
+	if err != nil {
 		return err
 	}
 	b.ownTables(ctx, cfg)
@@ -300,6 +305,48 @@ func (b *Broker) takePuts() error {
 		}
 	}
 	return b.store.Lead()
+}
+
+// beginLater: a full disk has no room for the line with which a mastership begins. Everything but messages is served, and the
+// store takes those as soon as the line is written.
+func (b *Broker) beginLater(at int64) error {
+	b.log.Error("no messages are taken until there is room on the disk", "epoch", at)
+	if err := b.endPuts(); err != nil {
+		return err
+	}
+	b.loops.Go(func() {
+		for done := false; !done; done = b.beginNow(at) {
+			select {
+			case <-b.running.Done():
+				return
+			case <-b.o.Clock.After(roomPause):
+			}
+		}
+	})
+	return nil
+}
+
+// roomPause is how soon room on the disk is looked for again.
+const roomPause = 500 * time.Millisecond
+
+// beginNow tells whether nothing is left to be tried.
+func (b *Broker) beginNow(at int64) bool {
+	b.roleMu.Lock()
+	defer b.roleMu.Unlock()
+	if st := b.role.Load(); st.Kind != role.Master || st.Epoch != at {
+		return true
+	}
+	err := b.epochs.Lead(at, epoch.NewLife(), b.store.MaxPhysical())
+	if vfs.IsNoSpace(err) {
+		return false
+	}
+	if err == nil {
+		err = b.store.Lead()
+	}
+	if err != nil {
+		b.log.Error("this master takes no messages until its next start", "epoch", at, "err", err)
+	}
+	return true
 }
 
 // endPuts returns when everything the store has taken is written; it refuses what comes later.

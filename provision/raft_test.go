@@ -144,6 +144,7 @@ func replacesMember(t *testing.T, o Options, dir string) {
 	}
 	next, n := o, &news{}
 	next.Inventory, next.Sink = inv, n.add
+	t.Cleanup(func() { Destroy(context.Background(), next, DestroyOptions{Data: true}) })
 	var gate *GateError
 	if _, err := Deploy(t.Context(), next); !errors.As(err, &gate) || !strings.Contains(gate.Next, "member add") {
 		t.Errorf("deploy of a member that the group does not know: %v", err)

@@ -132,6 +132,9 @@ func (p *player) reopen() string {
 func (p *player) state() string {
 	var b strings.Builder
 	for _, seg := range p.s.clog.Segments() {
+		if seg.Base() >= p.s.MaxPhysical() {
+			continue // made ahead, or just not yet
+		}
 		fmt.Fprintf(&b, "segment %s to %d\n", filepath.Base(seg.Path()), seg.End())
 	}
 	for _, topic := range p.s.Topics() {
