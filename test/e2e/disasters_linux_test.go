@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"rmqctl/internal/checker"
 	"rmqctl/test/hosts/bed"
 	"rmqctl/test/peers"
@@ -17,7 +19,8 @@ import (
 func TestDisasters(t *testing.T) {
 	bed.Require(t)
 	peers.Need(t, peers.GoClient, peers.Clients49, peers.All53)
-	// Alone: its seventeen hosts need most of the inotify instances that a kernel gives root by default.
+	// Alone, and not all at once: each host takes seven of the 128 inotify instances that a kernel gives root by default.
+	hosts := semaphore.NewWeighted(13)
 	var all sync.WaitGroup // mostly they wait: for a clock of a client's or a server's
 	turn := make(chan struct{})
 	close(turn) // hosts boot and programs start one deployment after the other
@@ -33,6 +36,8 @@ func TestDisasters(t *testing.T) {
 			defer ready() // also when -run leaves this one out
 			t.Run(strings.ToUpper(d.layout), func(t *testing.T) {
 				<-before
+				must(t, hosts.Acquire(t.Context(), int64(d.nodes)))
+				t.Cleanup(func() { hosts.Release(int64(d.nodes)) }) // after the bed's own
 				b := bed.New(t, bed.Options{Nodes: d.nodes})
 				s := layout(t, b, d.layout, rootByKey(b))
 				t.Log(s.deploy())
