@@ -36,6 +36,7 @@ peers: ## fetch Apache RocketMQ's jars by Maven (skipped with the reason where M
 lint: ## gofmt, go vet, staticcheck, import floors
 	@test -z "$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go'))" || { gofmt -l $$(git ls-files -co --exclude-standard '*.go'); echo 'gofmt: run gofmt -w on the files above'; exit 1; }
 	$(GO) vet ./...
+	$(GO) vet -tags long ./test/chaos
 	$(GO) tool staticcheck ./...
 	$(GO) test ./internal/arch
 
@@ -71,7 +72,7 @@ kills: build ## kill -9 again and again under load, longer than in CI (KILLS in 
 	RMQCTL=$(CURDIR)/bin/rmqctl $(GO) test -count=1 -timeout 0 -v -run TestNothingIsLostByKill ./test/torture -kills=$(or $(KILLS),200)
 
 chaos: build ## faults against clusters of processes for SECONDS each (default 600); SEED and CASE choose (pair, raft, kills with KILLS, default 50)
-	RMQCTL=$(CURDIR)/bin/rmqctl $(GO) test -count=1 -timeout 0 -v -run 'TestLong/$(or $(CASE),.*)$$' ./test/chaos -seconds=$(or $(SECONDS),600) -seed=$(or $(SEED),0) -kills=$(or $(KILLS),50)
+	RMQCTL=$(CURDIR)/bin/rmqctl $(GO) test -count=1 -timeout 0 -v -tags long -run 'TestLong/$(or $(CASE),.*)$$' ./test/chaos -seconds=$(or $(SECONDS),600) -seed=$(or $(SEED),0) -kills=$(or $(KILLS),50)
 
 mutants: ## build the broker with one line wrong, again and again: the test that guards the line must fail
 	$(GO) test -count=1 -timeout 15m -v ./test/mutants

@@ -1,4 +1,4 @@
-//go:build linux
+//go:build linux && long
 
 package chaos
 
@@ -8,14 +8,11 @@ import (
 	"time"
 )
 
-var seconds = flag.Int("seconds", 0, "how long TestLong goes on in each case; 0 leaves it out")
+var seconds = flag.Int("seconds", 600, "how long TestLong goes on in each case")
 
 // TestLong is make chaos: schedules until the time is over, on a fresh cluster for each ten faults, so that a seed that fails
 // can be repeated in minutes.
 func TestLong(t *testing.T) {
-	if *seconds == 0 {
-		t.Skip("a long run is asked for with -seconds, see make chaos")
-	}
 	for _, c := range []struct {
 		name string
 		set  SetLayout
