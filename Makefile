@@ -65,7 +65,7 @@ microbench: ## Go micro benchmarks of the hot paths
 docs: build ## regenerate docs/CONFIG.md, docs/COMMANDS.md and docs/REQUEST_CODES.md from their tables
 	UPDATE_DOCS=1 $(GO) test -count=1 -run TestGeneratedDocs ./cmd/rmqctl
 
-disasters: build peers ## X0 to X15 on D8 to D11, real hosts and real clients, into docs/DISASTERS.md (root on Linux; 5 minutes)
+disasters: build peers ## X0 to X15 on D8 to D11, real hosts and real clients, into docs/DISASTERS.md (root on Linux; 7 minutes)
 	CI=true RMQCTL=$(CURDIR)/bin/rmqctl $(GO) test -count=1 -timeout 20m -v -run TestDisasters ./test/e2e -disasters=$(CURDIR)/docs/DISASTERS.md
 
 kills: build ## kill -9 again and again under load, longer than in CI (KILLS in each flush mode, default 200)
