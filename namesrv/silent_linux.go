@@ -1,5 +1,7 @@
 package namesrv
 
+// Connections to hosts that have fallen silent: Linux closes them itself, also while an answer is still on its way.
+
 import (
 	"syscall"
 	"time"

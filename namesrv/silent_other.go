@@ -2,6 +2,8 @@
 
 package namesrv
 
+// Connections to hosts that have fallen silent, where the system offers nothing better than the keep-alive.
+
 import (
 	"syscall"
 	"time"

@@ -1,5 +1,7 @@
 package sim
 
+// Playing seeds: one of them, or thousands in processes of their own, and those that once failed.
+
 import (
 	"bufio"
 	"crypto/rand"

@@ -1,5 +1,7 @@
 package sim
 
+// The messages of simulated logs: each carries its own id, so that any bytes of a log tell what they are.
+
 import (
 	"encoding/binary"
 	"errors"

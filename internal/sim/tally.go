@@ -1,5 +1,7 @@
 package sim
 
+// Counts of what happened in the worlds that were played.
+
 import (
 	"fmt"
 	"maps"

@@ -1,5 +1,7 @@
 package route
 
+// Who stands in the place of a master that is away.
+
 import (
 	"maps"
 	"slices"
